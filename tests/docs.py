@@ -44,15 +44,24 @@ def docs(bench: Bench) -> None:
 
 
 def gather(sources: Path) -> None:
-    """Copies what is written elsewhere beside the index: README, changes, pictures, notebooks."""
+    """Copies what is written elsewhere beside the index: README, changes, pictures, notebooks; links follow."""
     pages = {path: path.name for path in ROOT.glob(".github/*.md")} | {ROOT / "README.md": "readme.md"}
     for page, name in pages.items():
-        text = page.read_text(encoding="utf-8").replace(".github/", "")  # all of them stand in one folder here
-        (sources / name).write_text(text, encoding="utf-8")
+        (sources / name).write_text(flat(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in sources.glob("*.md"):
+        if page.name not in pages.values():
+            page.write_text(flat(page.read_text(encoding="utf-8")), encoding="utf-8")
     (sources / "pictures").mkdir()
     for path in ROOT.glob(".github/picture-*.png"):
         shutil.copy(path, sources / "pictures" / path.name)
     shutil.copytree(ROOT / "notebooks", sources / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+
+
+def flat(text: str) -> str:
+    """The links of a page where all of them stand in one folder: README's, .github's and those in .github/docs."""
+    text = re.sub(r"(?<=\]\()(?:\.\./)+(?:README\.md)", "readme.md", text)
+    text = re.sub(r"(?<=\]\()(?:\.\./)+", "", text)
+    return text.replace(".github/docs/", "").replace(".github/", "").replace("](docs/", "](")
 
 
 def asked(html: str) -> list[str]:

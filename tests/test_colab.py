@@ -50,7 +50,7 @@ def run(sources: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> li
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     cells = [nbformat.v4.new_code_cell(source) for source in [FIRST, *sources, LAST]]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(work)}}).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(work)}}).execute()
     return list(notebook.cells[1:])
 
 

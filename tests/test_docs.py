@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 
 import pytest
 
@@ -41,6 +42,41 @@ def test_what_a_page_would_fetch_is_found(fetched):
 )
 def test_links_and_files_beside_the_page_are_not(fine):
     assert docs.asked(fine) == []
+
+
+PAGES = sorted([docs.ROOT / "README.md", *docs.ROOT.glob(".github/**/*.md"), *docs.ROOT.glob("notebooks/**/*.md")])
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(docs.ROOT)))
+def test_a_link_leads_to_a_file(page):
+    """As GitHub follows it, from the page's own folder."""
+    text = page.read_text(encoding="utf-8")
+    assert [link for link in LINK.findall(text) if not (page.parent / link).exists()] == []
+
+
+def test_a_link_leads_to_a_page_where_all_stand_in_one_folder(tmp_path):
+    sources = tmp_path / "sources"
+    shutil.copytree(docs.SOURCES, sources)
+    docs.gather(sources)
+    found = [(page.name, link) for page in sources.glob("*.md") for link in LINK.findall(page.read_text("utf-8"))]
+    assert ("readme.md", "asking.md") in found and ("asking.md", "readme.md") in found
+    assert [(name, link) for name, link in found if not (sources / link).exists()] == []
+
+
+def test_readme_is_short_and_in_its_order():
+    text = (docs.ROOT / "README.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    asked = ["What the numbers mean", "Beside other tools", "If you come from ...", "The course", "Where it runs"]
+    asked += ["What has been tested"]
+    assert [head for head in heads if head in asked] == asked
+    assert text.index("<picture>") < text.index("```python") < text.index("## ") and len(text.splitlines()) <= 220
+
+
+def test_every_page_is_listed():
+    listed = (docs.SOURCES / "index.md").read_text(encoding="utf-8").splitlines()
+    pages = {page.stem for page in [*docs.SOURCES.glob("*.md"), *docs.ROOT.glob(".github/*.md")]} - {"index"}
+    assert pages <= set(listed)
 
 
 def test_every_public_name_has_a_page(tmp_path):

@@ -175,6 +175,26 @@ def test_badge_and_first_cell_come_from_one_address(where):
         assert compile(notebook.cells[1].source.replace("%pip", "pass  #"), "cell", "exec")
 
 
+def test_an_address_in_pyproject_is_all_it_takes(tmp_path, monkeypatch):
+    """In a copy, with an address that is filled in: the notebook runs, its installing cell too, and GitHub takes it."""
+    where, none = "github.com/someone/attrib_widgets", 'address = ""'
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").replace(none, f'address = "{where}"')
+    (tmp_path / "pyproject.toml").write_text(project, encoding="utf-8")
+    monkeypatch.setattr(refresh_notebooks, "ROOT", tmp_path)
+    path = tmp_path / "notebooks" / "read" / READ[0].name
+    path.parent.mkdir(parents=True)
+    shown = [nbformat.v4.new_markdown_cell("# A lesson"), nbformat.v4.new_code_cell("attrib_widgets.explore()")]
+    nbformat.write(nbformat.v4.new_notebook(cells=shown), path)
+    for _ in range(2):
+        refresh_notebooks.refresh(path)
+        made = nbformat.read(path, as_version=4)
+        nbformat.validate(made)
+        assert [cell.cell_type for cell in made.cells] == ["markdown", "code", "markdown", "code"]
+        assert f"{where.removeprefix('github.com/')}/blob/main/notebooks/do/{path.name}" in made.cells[0].source
+        assert f"git+https://{where}" in made.cells[1].source and made.cells[1].outputs == []
+        assert "text/html" in made.cells[3].outputs[-1].data and "widgets" not in made.metadata
+
+
 def test_the_committed_lessons_have_the_address_of_the_project():
     where = refresh_notebooks.address()
     for path in (*READ, *DO):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -152,13 +153,31 @@ def _remedy(folder: str, reason: Exception) -> str:
     except Exception:  # no config, a damaged one, or one of weights that are not quantised
         method = ""
     if isinstance(reason, ImportError):
-        package = PACKAGES.get(method, method) or getattr(reason, "name", "") or ""
+        told = re.search(r"requires the (\S+) library", str(reason))  # as transformers says it, of a vision tower, say
+        package = PACKAGES.get(method, method) or getattr(reason, "name", "") or (told[1] if told else "")
         package += " accelerate" if "accelerate" in str(reason).lower() and "accelerate" not in package else ""
         what = f"Its weights are quantised ({method}): " if method else ""
-        return f"{what}pip install {package}, and load it again." if package else "Install it, and load it again."
+        again = f"{what}pip install {package}, and load it again." if package else "Install it, and load it again."
+        return again + _text_alone(folder)
     if method:
         return f"Its weights are quantised ({method}): load a checkpoint that is not, or use the device it asks for."
     return "Give a folder written by save_pretrained, a hub id that this machine can reach, or 'demo'."
+
+
+def _text_alone(folder: str) -> str:
+    """How the language model of a checkpoint that reads more than text is loaded by itself; "" of any other."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    try:
+        kind = str(AutoConfig.from_pretrained(folder).text_config.model_type)
+    except Exception:  # no config, or one of a text alone
+        return ""
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind, "")
+    text = (
+        f" Or its text alone: aw.load(transformers.{name}.from_pretrained({folder!r}), AutoTokenizer.from_pretrained("
+    )
+    return f"{text}{folder!r}))." if name else ""
 
 
 def read_tokenizer(source: str) -> Any:

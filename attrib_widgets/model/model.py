@@ -23,6 +23,7 @@ from .identity.steady import during
 from .loading import ModelCard, built, move, read_card, read_checkpoint, read_tokenizer, unwrapped
 from .network import Network
 from .parts.joins import Factor, Joins
+from .parts.streams import one_stream
 from .run import Run, counted
 from .running.batch import run_many
 from .running.generate import generated_ids
@@ -141,7 +142,11 @@ class Model(Network, Tokens):
         ``mid`` to that between its attention and its MLP: a number, or one for every number of the stream.
 
         ``part`` is what wrote it: ``"attn"``, ``"mlp"`` or ``"beside"``, or ``"pre"`` what stood before the layer.
+
+        Raises:
+            GranularityError: it carries several streams, and this depends on the run and the position.
         """
+        one_stream(self, "what becomes of a write depends on the prompt and on the position in it")
         factor: Factor = 1.0
         if self.anatomy.carry is None and not self.joining:
             return factor

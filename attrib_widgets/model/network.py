@@ -148,6 +148,12 @@ class Network:
         return out.to(self.home)
 
     @property
+    def n_streams(self) -> int:
+        """How many streams its layers hand on beside each other for every position; 1 in most families."""
+        altup = self.anatomy.altup
+        return 1 if altup is None else int(getattr(self.config, altup.streams))
+
+    @property
     def parallel(self) -> bool:
         """Whether attention and MLP read the same stream."""
         return parallel(self.anatomy, self.config)
@@ -426,11 +432,12 @@ class Network:
         return self.factor(self.anatomy.multiplier)
 
     def multiplier_of(self, part: str) -> float:
-        """The same of ``"attn"``, ``"mlp"`` or ``"beside"``."""
+        """The same of ``"attn"``, ``"mlp"``, or what a layer adds beside them, by its site."""
         if part == "attn" and self.anatomy.attn_multiplier:
             return self.factor(self.anatomy.attn_multiplier)
-        if part == "beside":
-            return 1.0 if self.anatomy.beside is None else self.factor(self.anatomy.beside.multiplier)
+        if part in ("beside", "laurel"):
+            found = self.anatomy.besides.get(part)
+            return 1.0 if found is None else self.factor(found.multiplier)
         return self.multiplier
 
     def factor(self, name: str | None) -> float:

@@ -21,7 +21,7 @@ from .identity.belonging import refuse_moved, refuse_reread
 from .identity.stamp import named
 from .identity.steady import once
 from .text.known import LARGER, Unseen, unseen, unseen_note
-from .tracing.edits import Edit, flattened
+from .tracing.edits import Edit, flattened, refuse_narrow
 from .tracing.record import Recording, record, record_many
 
 if TYPE_CHECKING:
@@ -107,9 +107,11 @@ class Run:
 
         Raises:
             ModelError: the model has changed since.
+            GranularityError: one stream is put in front of a layer that reads several.
         """
         self.check_fresh()
         twin = copy.copy(self)
+        refuse_narrow(self.model, writes)
         # Beside it runs the prompt as it is, which must come out as it was recorded.
         edits = flattened([list(writes)], -self.n_positions, self.model.device)
         again, twin.record = record_many(self.model, [self.ids, self.ids], self.record.kept, edits=edits)

@@ -23,6 +23,8 @@ def misfit(model: Model, place: Place, width: int | None) -> str:
     own = model.d_model
     if place.site == "mid" and model.parallel:
         return f"is for {place}, and in {model.name} attention and MLP read the same stream"
+    if place.is_stream and model.n_streams > 1:
+        return f"is for {place}, and {model.name} carries {model.n_streams} streams beside each other there"
     if place.site in ("z", "attn_out"):
         try:
             wide = model.out(layer).d_in

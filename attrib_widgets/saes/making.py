@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..words.errors import AttribError
 from ..words.places import PlaceLike
+from ..words.text import kind_of
 from .cards.kept import Cards
 from .cards.labels import Say, neighbours
 from .cards.making import LONGEST, read_cards
+from .formats import local
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -50,8 +52,8 @@ def make_cards(
             cancelled, or the cell is interrupted, the cards so far are returned (``finished`` is False).
 
     Raises:
-        KeyError: no dictionary for the place.
-        AttribError: no texts, or others than those that were begun with; several dictionaries and no place; no folder.
+        AttribError: no dictionary for the place; no texts, or others than those that were begun with; several
+            dictionaries and no place; no folder; a context of no tokens.
         Cancelled: it was cancelled before anything was counted.
     """
     saes = model.saes
@@ -66,7 +68,11 @@ def make_cards(
     sae = saes[place]
     if texts is None and not (texts := saes.contexts):
         raise AttribError("There are no texts to make cards from.", 'Give some: aw.make_cards(model, ["...", "..."]).')
-    folder = saes.folder_of(place) if save is True else Path(save).expanduser() if save else None
+    if say is not None and not callable(say):
+        raise AttribError(
+            f"{kind_of(say, start=True)} says nothing of tokens.", "Give a function of the tokens of a context."
+        )
+    folder = saes.folder_of(place) if save is True else local(save) if save else None
     if save is True and folder is None:
         raise AttribError(f"The dictionary for {sae.site} has no folder.", 'Name one: save="cards of L8.mlp".')
 

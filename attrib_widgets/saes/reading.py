@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..model.parts.experts import mlp_input
 from ..model.parts.projections import kv_head, qkv_projection
+from ..model.parts.streams import one_stream
 from ..model.tracing.hooks import collect
 from ..words.errors import ComponentError
 from ..words.places import Place
@@ -118,14 +119,22 @@ def value_bias(model: Network, layer: int) -> Float[Tensor, "heads_times_d_head"
 
 
 def _at(model: Model, rec: Recording, place: Place) -> Float[Tensor, "position width"]:
-    """What a recording has at the place of a dictionary. It comes before a multiplier of what a sublayer adds."""
+    """What a recording has at the place of a dictionary. It comes before a multiplier of what a sublayer adds.
+
+    Raises:
+        GranularityError: a stream, of a model that carries several.
+    """
     layer = place.layer or 0
+    if place.is_stream:
+        one_stream(model, "a dictionary of streams reads one")
     if place.site == "mlp_in":
         return mlp_input(model, rec, layer)
     if place.site in ("mlp", "attn_out"):
         part = "mlp" if place.site == "mlp" else "attn"
         if (join := model.join(part, layer)) is not None:
-            return join.removed(rec.at(f"{part}_added", layer).float())
+            norm, given = getattr(model.anatomy, f"{part}_post_norm"), rec.at(part, layer)
+            given = given if norm is None else model.norm(norm, layer)(given)
+            return join.removed(rec.at(f"{part}_added", layer).float(), given)
         held, factor = rec.at(f"{part}_added", layer), model.multiplier_of(part)
         return held if factor == 1 else held.float() / factor
     return rec.at(*place.slot)

@@ -206,8 +206,7 @@ class SAE:
     def encode(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
         """Feature activations; only of an abstopk or ``signed`` dictionary, or of a given encoder, are any negative."""
         if self.encoder is not None:
-            active: Tensor = self.encoder(x.float())
-            return active.float()
+            return self._given(x.float())
         pre = self.pre_activations(x)
         if self.architecture == "groupmax":
             return _largest_of_groups(pre, self.k or 1)
@@ -215,6 +214,22 @@ class SAE:
             return self._kept(pre, self._ranked(pre).topk(self.k or 0, dim=-1).indices)
         active = self._shown(pre)
         return active if self.threshold is None else active * (pre > self.threshold)
+
+    def _given(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
+        """What the encoder gives.
+
+        Raises:
+            AttribError: something else than an activation for every feature.
+        """
+        assert self.encoder is not None
+        active = self.encoder(x)
+        expected = [*x.shape[:-1], self.n_features]
+        if not isinstance(active, Tensor) or list(active.shape) != expected or not is_finite(active):
+            wrong = indefinite(type(active).__name__)
+            if isinstance(active, Tensor):
+                wrong = str(list(active.shape)) if list(active.shape) != expected else "numbers that are not finite"
+            raise AttribError(f"The encoder of {self!r} gave {wrong}.", f"Activations are {expected}, one a feature.")
+        return active.float()
 
     def _shown(self, pre: Tensor) -> Tensor:
         return pre if self.signed or self.architecture == "abstopk" else pre.relu()
@@ -382,6 +397,8 @@ def _numbers(found: Any, name: str, whose: str) -> Tensor | None:
     if not isinstance(found, Tensor) or not found.is_floating_point():
         kind = str(found.dtype) if isinstance(found, Tensor) else type(found).__name__
         raise AttribError(f"{name} is {kind}, no tensor of floating point numbers.", "Give it as torch.float32.")
+    if found.is_meta:
+        raise AttribError(f"{name} is on the meta device, where there are no numbers.", "Load the weights first.")
     if not is_finite(found):
         raise AttribError(f"{name} holds numbers that are not finite.", NOT_FINITE)
     return found.float()

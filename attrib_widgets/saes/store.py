@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakMethod
 
 from ..result import Table, render_text
-from ..words.errors import AttribError, ComponentError
+from ..words.errors import AttribError, ComponentError, NoDictionaryError
 from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
 from ..words.text import kind_of
 from .cards import FIRINGS, Cards, Text
@@ -158,7 +158,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         """The dictionary of a place, its cards and their texts; ``make`` makes cards from :attr:`contexts` if needed.
 
         Raises:
-            KeyError: no dictionary for it; AttribError: it cannot be read, or does not fit the model.
+            ComponentError: no dictionary for it (a KeyError, too); AttribError: it cannot be read, or does not fit.
         """
         held = self._find(place)
         if held.sae is None:
@@ -221,7 +221,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             job: told how far it is, and asked whether to stop; without one a bar shows the same.
 
         Raises:
-            KeyError: no dictionary for the place; AttribError: no texts; Cancelled: it was cancelled.
+            AttribError: no dictionary for the place, or no texts; Cancelled: it was cancelled.
         """
         held, sae = self._find(place), self.opened(place).sae
         assert self._model is not None
@@ -300,12 +300,20 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def _find(self, place: PlaceLike) -> _Held:
         try:
             found = dictionary_place(place)
-        except ComponentError:
-            found = None
-        if found is None or found not in self._held:
-            there = ", ".join(map(str, self)) or "none"
-            raise KeyError(f"No dictionary for {found or place}; there are {there}.")
+        except ComponentError as reason:
+            raise NoDictionaryError(reason.message, reason.hint) from reason
+        if found not in self._held:
+            raise self.lacking(found)
         return self._held[found]
+
+    def lacking(self, place: Place) -> NoDictionaryError:
+        """What to say where there is no dictionary for a place."""
+        whose = "" if self._model is None else f" of {self._model.name}"
+        there = ", ".join(map(str, self)) or "none"
+        return NoDictionaryError(
+            f"There is no dictionary for {place}{whose}.",
+            f'Give it one, model.saes["{place}"] = aw.read_sae(folder); there are {there}.',
+        )
 
     def _put(self, place: Place, given: Any) -> None:
         if isinstance(given, SAE):

@@ -83,6 +83,7 @@ class Answering(Tester):
             "features": self._op_features,
             "feature": self._op_feature,
             "concepts": self._op_concepts,
+            "search": self._op_search,
             "writes": self._op_writes,
             "worked": self._op_worked,
             "trace": self._op_trace,
@@ -134,6 +135,10 @@ class Answering(Tester):
 
     def _op_concepts(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(results.concepts(self.concepts()))
+
+    def _op_search(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        found = self.concepts().search(str(args.get("query") or ""))
+        return Reply(results.found_features(found, self.attribution.labels))
 
     def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(results.writes(self.attribution.writes(self._row(args), k=results.WRITES)))

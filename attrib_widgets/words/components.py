@@ -23,6 +23,7 @@ _FORMS: dict[str, str] = {
     "neuron": "L{layer}N{index}",
     "mlp": "L{layer}.mlp",
     "attn": "L{layer}.attn",
+    "laurel": "L{layer}.laurel",
     "beside": "L{layer}.beside",
     "layer": "L{layer}",
     "attn.bias": "L{layer}.attn.bias",
@@ -31,6 +32,8 @@ _FORMS: dict[str, str] = {
     "feature": "{site}/{index}",
     "error": "{site}/error",
 }
+#: What a layer may write beside its attention and its MLP.
+BESIDES = ("laurel", "beside")
 SINGLE_KINDS = (
     "embed",  # token embedding (all of the layer-0 input where positions are not learned)
     "pos",  # learned position embedding
@@ -73,7 +76,7 @@ class Component:
     @property
     def writes(self) -> bool:
         """Whether it writes to the stream; the other rows correct the sum (a norm's bias, the entropy, rounding)."""
-        return self.is_embedding or self.is_attention or self.kind in ("mlp", "beside", "layer", "neuron")
+        return self.is_embedding or self.is_attention or self.kind in ("mlp", *BESIDES, "layer", "neuron")
 
     @property
     def is_embedding(self) -> bool:
@@ -93,7 +96,7 @@ class Component:
     @property
     def is_replaceable(self) -> bool:
         """A head, a sublayer, or a layer that is not split: what an experiment can take out by itself."""
-        return self.kind in ("head", "mlp", "attn", "beside", "layer")
+        return self.kind in ("head", "mlp", "attn", *BESIDES, "layer")
 
 
 _OF_A_HEAD_ROW = re.compile(r"L(\d+)H\d+")
@@ -103,6 +106,7 @@ _MEANINGS: dict[str, str] = {
     "neuron": "neuron {index} of the MLP of layer {layer}; counting from 0",
     "mlp": "the MLP of layer {layer}, the chapter\u2019s MLP {layer}; counting from 0",
     "attn": "all heads of layer {layer} together; counting from 0",
+    "laurel": "the learned residual (LAuReL) of layer {layer}, added with its attention; counting from 0",
     "beside": "what layer {layer} adds beside its attention and its MLP; counting from 0",
     "layer": "layer {layer} as a whole, attention and MLP; counting from 0",
     "attn.bias": "the constant that the attention of layer {layer} adds whatever it reads; counting from 0",
@@ -176,7 +180,7 @@ def mlp(layer: int) -> Component:
     return Component("mlp", layer)
 
 
-_LAYERED = {"mlp": "mlp", "attn": "attn", "beside": "beside", "attn.bias": "attn.bias", "mlp.bias": "mlp.bias"}
+_LAYERED = r"mlp|attn|" + "|".join(BESIDES) + r"|attn\.bias|mlp\.bias"
 _HEAD = Callable[[re.Match[str]], Component]
 
 
@@ -189,12 +193,13 @@ _PATTERNS: tuple[tuple[str, _HEAD], ...] = (
     (r"a(\d+)\.h(\d+)", _numbers("head")),
     (r"(\d+)\.(\d+)", _numbers("head")),
     (r"l(\d+)\.?n(\d+)", _numbers("neuron")),
-    (r"l(\d+)[. ](mlp|attn|beside|attn\.bias|mlp\.bias)", lambda m: Component(_LAYERED[m[2]], int(m[1]))),
+    (rf"l(\d+)[. ]({_LAYERED})", lambda m: Component(m[2], int(m[1]))),
     (r"m(\d+)", lambda m: Component("mlp", int(m[1]))),
     (r"l(\d+)", lambda m: Component("layer", int(m[1]))),
     (r"l(\d+)\.mlp/e(\d+)", _numbers("expert")),
 )
 _FEATURE = re.compile(r"(.+)/(\d+|error)")
+_BELOW = re.compile(r"l\d.*/-\d+")
 # Places that are read (places.py knows them all), and what takes them.
 _READ: tuple[tuple[str, str], ...] = (
     (
@@ -243,6 +248,8 @@ def component(spec: ComponentLike) -> Component:
         if match[2] == "error":
             return Component("error", site=site)
         return Component("feature", index=int(match[2]), site=site)
+    if _BELOW.fullmatch(text):
+        raise ComponentError(f"{spec.strip()} is no feature: they count from 0.", 'Write for example "L8.mlp/12".')
     for pattern, taken in _READ:
         if match := re.fullmatch(pattern, text):
             raise ComponentError(

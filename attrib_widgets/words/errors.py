@@ -25,6 +25,12 @@ class ComponentError(AttribError):
     """A component name that cannot be read, or that this model does not have."""
 
 
+class NoDictionaryError(ComponentError, KeyError):
+    """A place that has no dictionary: what a mapping says of a key that it does not hold, with the remedy."""
+
+    __str__ = Exception.__str__  # a KeyError would print it in quotes
+
+
 class TargetError(AttribError):
     """A target that cannot be explained as asked (several tokens, unknown id, soft-capped log-probability)."""
 

@@ -387,6 +387,12 @@ TERMS: tuple[Term, ...] = (
         ("node", "nodes", "edge", "edges", "covered", "influential", "circuit-tracer"),
     ),
     Term(
+        "supernode",
+        "A group of nodes of a graph, taken as one: its edges are the signed sums of its members' edges, which stay.",
+        "about France, 2 nodes as one, put +7.15 into ·Paris: +4.07 and +3.08.",
+        ("supernodes", "member", "members", "ungroup"),
+    ),
+    Term(
         "influence",
         "Of a node, the share of a number that hangs on it by all ways, counted in magnitudes: how a graph is pruned.",
         "27 of 480 features have 80 % of all influence.",

@@ -52,7 +52,8 @@ PANELS: dict[str, Panel] = {
         "Each bar starts where the one before ended. What no feature says (what dictionaries miss, and their biases) "
         "is one row that opens by part; parts without a dictionary are rows of their own; all sum to {total}.",
         "That the model uses these directions: dictionaries are fitted to it from outside, and labels are computed.",
-        "Click a concept to see which parts wrote it and where it fires; a long last row says not to trust the others.",
+        "Click a concept to see which parts wrote it and where it fires, or find features by a word; a long last row "
+        "says not to trust the others.",
     ),
     "trace": Panel(
         "The number followed backwards, from the answer on top through what each part had read to the words below.",
@@ -179,7 +180,8 @@ PANELS: dict[str, Panel] = {
         "A dot is as large as its influence, a line as wide as the influence that goes along it; blue adds, orange "
         "takes away. The rows of an opened node sum to what fires there.",
         "Why heads looked where they looked: patterns, norms and gates are held as they were.",
-        "Click a dot to open it; compare “live” with the edge before you believe it.",
+        "Click a dot for its rows and its card, a lit line or “heads” for who carried it; compare “live” with the edge "
+        "before you believe it. Shift+click takes several dots as one: a group, whose edges are sums.",
     ),
     "table": Panel(
         "A result as its table, all numbers as printed.",

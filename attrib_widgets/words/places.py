@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .components import Component, component, whole
+from .components import BESIDES, Component, component, whole
 from .errors import ComponentError
 
 PlaceLike: TypeAlias = "Place | Component | str | tuple[int, int]"
@@ -22,6 +22,7 @@ PlaceLike: TypeAlias = "Place | Component | str | tuple[int, int]"
 #: The sites of a layer, in the order in which it runs them.
 SITES = (
     "pre",
+    "laurel",
     "attn_in",
     "q",
     "k",
@@ -57,6 +58,7 @@ _SAID = {
     "attn_out": "what the attention of layer {0} adds",
     "mlp_in": "what the MLP of layer {0} reads",
     "mlp": "what the MLP of layer {0} writes",
+    "laurel": "what the learned residual (LAuReL) of layer {0} writes",
     "beside": "what layer {0} writes beside its attention and its MLP",
     "layer": "what layer {0} as a whole writes",
 }
@@ -151,7 +153,7 @@ class Place:
             return None if self.site == "bias" else Component(self.site, index=self.index, site=str(self.of))
         if self.site in ("neuron", "expert"):
             return Component(self.site, self.layer, self.index)
-        return Component(self.site, self.layer) if self.site in ("mlp", "attn", "beside", "layer") else None
+        return Component(self.site, self.layer) if self.site in ("mlp", "attn", *BESIDES, "layer") else None
 
 
 def stream_place(number: int, n_layers: int) -> Place:
@@ -223,7 +225,7 @@ def place_of(found: Component, layer_means: str | None = None) -> Place:
     """
     if found.kind == "head":
         return Place("z", found.layer, found.index)
-    if found.kind in ("mlp", "attn", "beside"):
+    if found.kind in ("mlp", "attn", *BESIDES):
         return Place(found.kind, found.layer)
     if found.kind in ("neuron", "expert"):
         return Place(found.kind, found.layer, index=found.index)

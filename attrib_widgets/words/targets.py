@@ -396,7 +396,7 @@ def feature(which: ComponentLike, position: int = -1) -> FeatureTarget:
 
 
 #: What is read as the name of a feature where a token is asked for: "L3.mlp/12", and nothing that is one token.
-_A_FEATURE = re.compile(r"l\d+(?:h\d+|\.[a-z_]+)?/\d+", re.IGNORECASE)
+_A_FEATURE = re.compile(r"l\d+(?:h\d+|\.[a-z_]+)?/-?\d+", re.IGNORECASE)
 
 
 def names_feature(target: Any) -> TypeGuard[str]:

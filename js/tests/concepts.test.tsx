@@ -27,6 +27,55 @@ describe("concepts", () => {
     expect(one('[data-part="concepts"] [data-part="sum"]')?.textContent).toMatch(/sum 9\.13model 9\.13mismatch \d+e−\d/);
   });
 
+  it("finds features by a word among the cards of a page, and opens one", async () => {
+    const { one, all, model } = show();
+    const find = async (text: string) => {
+      const input = one('[data-part="find"] input') as HTMLInputElement;
+      input.value = text;
+      input.dispatchEvent(new InputEvent("input", { bubbles: true }));
+      await tick();
+      one('[data-part="find"] form')?.dispatchEvent(new SubmitEvent("submit", { bubbles: true, cancelable: true }));
+      await tick();
+    };
+    const cards = Object.entries(REAL.cards ?? {});
+    const [key = "", card] = cards[0] ?? [];
+    const word = card?.contexts[0]?.tokens.find((t) => t.length > 5)?.trim() ?? "";
+    await find(word.toUpperCase());
+    expect(one('[data-part="find"] .aw-caption')?.textContent).toContain(`cards in this page for \u201c${word.toUpperCase()}\u201d. A running kernel`);
+    const rows = all('[data-part="find"] .aw-brow');
+    expect(rows.length).toBeGreaterThan(0);
+    expect(rows[0]?.textContent).toMatch(/fires at|does not fire here/);
+    for (const r of rows) {
+      const id = r.title.split(": ").at(-1) ?? "";
+      const whole = REAL.concepts.rows.find((c) => c.id === id)?.value;
+      const own = Object.entries(REAL.cards ?? {}).find(([k]) => r.textContent?.includes(`through ${k.split("/")[0]}`) && k.endsWith(`/${id.split("/")[1]}`))?.[1];
+      const known = whole ?? read(own?.arithmetic?.value ?? "0");
+      expect(Math.abs(read(r.querySelector(".aw-val")?.textContent) - known)).toBeLessThan(0.0051);
+    }
+    rows.find((r) => r.title.endsWith(`/${key.split("/")[1]}`))?.click();
+    await tick();
+    expect(model.get("selected")).toBe(key);
+    await find("no such word");
+    expect(all('[data-part="find"] .aw-brow')).toHaveLength(0);
+  });
+
+  it("asks a kernel for features by a word, and lists what it says", async () => {
+    const { one, all, sent, model, answer } = showLive(SENT.explorer, "explorer", { showing: { tab: "", mode: "concepts" } });
+    (one('[data-part="find"] input') as HTMLInputElement).value = "France";
+    one('[data-part="find"] input')?.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    await tick();
+    one('[data-part="find"] form')?.dispatchEvent(new SubmitEvent("submit", { bubbles: true, cancelable: true }));
+    await tick();
+    const asked = sent.filter((m) => m.op === "search");
+    expect(asked.map((m) => m.args)).toEqual([{ query: "France" }]);
+    const row = { id: "L3.z/164", label: "about France", value: 3, said: "fires at 7.58", row: "L3H4" };
+    await answer("result", { data: { title: "2 features", note: "", rows: [row, { ...row, id: "L3/9", row: "" }] } }, asked[0]?.id);
+    expect(all('[data-part="find"] .aw-brow').map((r) => r.tagName)).toEqual(["BUTTON", "DIV"]);
+    all('[data-part="find"] .aw-brow')[0]?.click();
+    await tick();
+    expect(model.get("selected")).toBe("L3H4/164");
+  });
+
   it("opens the others and what no feature says", async () => {
     const { all, click } = show();
     const count = FOUND.rows.length;

@@ -2,8 +2,8 @@ import { afterEach, expect, it } from "vitest";
 import { decode } from "../src/core/host/wire";
 import { plain, signed } from "../src/core/maths/format";
 import { curve, heightOf, LARGE, layers, SMALL, walked } from "../src/core/maths/layers";
-import { Graph } from "../src/core/state/graph";
-import type { GraphHeader, GraphNode } from "../src/core/types";
+import { Graph, joined } from "../src/core/state/graph";
+import type { CardHeader, GraphHeader, GraphNode, OpenedEdge, TableHeader } from "../src/core/types";
 import { SENT } from "./fixture";
 import { pack } from "./pack";
 import { close, FIXED, press, show } from "./show";
@@ -106,7 +106,7 @@ it("lights the edges of a node that is pointed at, and of what is pinned", async
   await click('[data-pinned="L0.mlp/error@1"]');
   await click('[data-part="pin"]');
   expect(all("[data-pinned]")).toEqual([]);
-  const widths = all(".aw-gedges path").map((e) => [e.dataset["ends"], Number(e.getAttribute("stroke-width"))] as const);
+  const widths = all(".aw-gedges [data-ends]").map((e) => [e.dataset["ends"], Number(e.getAttribute("stroke-width"))] as const);
   const strongest = widths.reduce((a, b) => (b[1] > a[1] ? b : a));
   expect(strongest[0]).toBe("1 0");
 });
@@ -142,13 +142,129 @@ it("says what was observed apart from what was tested, also where nothing was", 
 });
 
 it("draws what Python sent: every node and edge, and every opened node sums", () => {
-  const of = new Graph(decode<GraphHeader>(SENT["graph"]));
+  const of = Graph.read(decode<GraphHeader>(SENT["graph"]));
   const { all } = show(SENT["graph"] as Uint8Array, "graph", FIXED);
   expect(named(all(".aw-gnode")).sort()).toEqual(of.header.nodes.map((n) => n.name).sort());
-  expect(all(".aw-gedges path")).toHaveLength(of.edges.length);
+  expect(all(".aw-gedges [data-ends]")).toHaveLength(of.edges.length);
   expect(of.header.targets.length).toBeGreaterThan(1);
   for (const { node, total, left, constants } of of.header.targets) {
     const sum = of.into(node).reduce((a, e) => a + e.value, left + constants.reduce((a, b) => a + b, 0));
     expect(Math.abs(sum - total)).toBeLessThan(1e-5 * Math.max(1, Math.abs(total)));
   }
+});
+
+// -- nodes taken as one -----------------------------------------------------------------------------------------------
+const FRANCE = { name: "about France", members: ["L1.mlp/7@1", "L0.z/3@0"] };
+const read = () => Graph.read(decode<GraphHeader>(made()));
+
+it("sums the edges of the members of a group, with their signs, and changes no total", () => {
+  const [apart, as] = [read(), read().grouped([FRANCE])];
+  const g = as.at("about France");
+  expect(as.into(0).map((e) => [as.key(e.source), e.value])).toEqual([["about France", 1.5 - 0.5], ["token@1", 0.25]]);
+  expect(as.into(g).map((e) => [as.key(e.source), e.value])).toEqual([["L0.mlp/error@1", -1.5]]);
+  expect(as.inside(g)).toBe(4);
+  expect(as.outOf(g).map((e) => e.value)).toEqual([1]);
+  expect(as.outOf(g)[0]?.live).toBeNaN();
+  expect(as.target(g)).toEqual({ node: g, total: 3, left: 0.5, constants: [0, 0] });
+  const whole = (of: Graph) => of.edges.reduce((sum, e) => sum + e.value, 0);
+  expect(whole(as)).toBeCloseTo(whole(apart), 9);
+  expect([as.node(g).kind, as.node(g).position, as.node(g).layer]).toEqual(["group", 1, 1]);
+  expect(read().grouped([{ name: "gone", members: ["L9.mlp/1@0"] }]).at("gone")).toBe(-1);
+});
+
+it("takes nodes out of other groups, and a group that is chosen along", () => {
+  expect(joined([FRANCE], "both", ["about France", "token@0"])).toEqual([{ name: "both", members: [...FRANCE.members, "token@0"] }]);
+  expect(joined([FRANCE], "one", ["L0.z/3@0"])).toEqual([{ name: "about France", members: ["L1.mlp/7@1"] }, { name: "one", members: ["L0.z/3@0"] }]);
+});
+
+const shifted = (el: HTMLElement | null) => el?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
+
+it("gathers nodes by Shift, takes them as one under their label, spreads them out and undoes it", async () => {
+  const { one, all, click, model } = show(made(), "graph");
+  shifted(one('.aw-gnode[data-name="L1.mlp/7@1"]'));
+  one('.aw-gnode[data-name="L0.z/3@0"]')?.focus();
+  await press(null, "");
+  await press(document.activeElement, "Enter", { shiftKey: true });
+  shifted(one('.aw-gnode[data-name="logit"]')); // the answer is in no group
+  await press(null, "");
+  expect(all("[data-chosen]").map((e) => e.dataset["chosen"])).toEqual(["L1.mlp/7@1", "L0.z/3@0"]);
+  expect((one('[data-part="group-name"]') as HTMLInputElement).value).toBe("about France");
+  await click('[data-part="chosen"] [type="submit"]');
+  expect(model.get("groups")).toEqual([FRANCE]);
+  expect(model.get("selected")).toBe("about France");
+  expect(named(all(".aw-gnode")).sort()).toEqual(["L0.mlp/error@1", "about France", "logit", "token@0", "token@1"]);
+  expect(named(all('[data-part="into"] .aw-brow'))).toEqual(["L0.mlp/error@1", "inside the group", "left out"]);
+  expect(one('[data-part="opened"] .aw-total')?.textContent).toBe(`sum ${plain(3)} fire together ${plain(3)}`);
+  expect(one('[data-part="feature"]')).toBeNull();
+  await click('[data-part="spread"]');
+  expect(named(all('.aw-gnode[aria-selected="true"]')).sort()).toEqual(["L0.z/3@0", "L1.mlp/7@1"]);
+  expect(one('[data-part="opened"] .aw-total')?.textContent).toContain("fire together");
+  await click('[data-part="ungroup"]');
+  expect([model.get("groups"), model.get("selected")]).toEqual([[], ""]);
+  expect(all(".aw-gnode")).toHaveLength(NODES.length);
+});
+
+it("refuses a name that is taken, and lets go of what was gathered", async () => {
+  const { one, all } = show(made(), "graph", { ...FIXED, groups: [FRANCE] });
+  expect(one(".aw-ggroup")?.textContent).toBe("about France 2");
+  shifted(one('.aw-gnode[data-name="token@1"]'));
+  await press(null, "");
+  const input = one('[data-part="group-name"]') as HTMLInputElement;
+  input.value = "about  France";
+  input.dispatchEvent(new InputEvent("input", { bubbles: true }));
+  await press(null, "");
+  expect(one('[data-part="chosen"] [role="alert"]')?.textContent).toContain("already");
+  expect((one('[data-part="chosen"] [type="submit"]') as HTMLButtonElement).disabled).toBe(true);
+  await press(input, "Escape");
+  expect(all("[data-chosen]")).toEqual([]);
+});
+
+// -- cards and edges --------------------------------------------------------------------------------------------------
+const table = (title: string): TableHeader => ({ kind: "table", title, notes: ["Where heads look is not in here."], columns: ["head", "logits"], rows: [["L1H2", "+1.5"]], bars: [1.5], footer: [], last: 0 });
+const CARRIED: OpenedEdge = { table: table("L1.mlp/7@1 put in"), heads: ["L1H2", "L1H0"] };
+
+it("asks for the card of a feature that is opened, once for all its positions, and for no other node", async () => {
+  const { one, sent, click, answer } = show(made(), "graph");
+  await click('.aw-gnode[data-name="token@1"]');
+  expect(sent.map((m) => m.op)).not.toContain("feature");
+  await click('.aw-gnode[data-name="L1.mlp/7@1"]');
+  expect(sent.at(-1)).toMatchObject({ op: "feature", args: { id: "L1.mlp/7@1" } });
+  const { kind: _kind, name: _name, tokens: _tokens, ...own } = decode<CardHeader>(SENT["card"]).header;
+  await answer("result", { data: { ...own, here: [0, 2] } });
+  expect(one('[data-part="feature"]')?.textContent).toContain(own.label);
+  expect(one('[data-part="feature"] .aw-contexts')?.childElementCount).toBe(own.contexts.length);
+});
+
+it("opens an edge by its row or its line: which heads carried it, and why they looked there", async () => {
+  const { one, all, sent, click, answer } = show(made(), "graph");
+  await click('[data-edge="L1.mlp/7@1 "]');
+  expect(sent.at(-1)).toMatchObject({ op: "between", args: { id: "L1.mlp/7@1", into: "" } });
+  await answer("result", { data: CARRIED });
+  expect(one('[data-part="edge"]')?.textContent).toContain("Where heads look is not in here.");
+  await click('[data-head="L1H0"]');
+  expect(sent.at(-1)).toMatchObject({ op: "looked", args: { id: "L1.mlp/7@1", into: "", head: "L1H0" } });
+  await answer("result", { data: table("the score of L1H0") });
+  expect(one('[data-part="looked"]')?.textContent).toContain("the score of L1H0");
+  await click('[data-part="close-edge"]');
+  expect(one('[data-part="edge"]')).toBeNull();
+  await click('.aw-gnode[data-name="L0.mlp/error@1"]');
+  one('[data-hit="3 1"]')?.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  await press(null, "");
+  expect(one('[data-part="graph"]')?.dataset["open"]).toBe("L1.mlp/7@1");
+  expect(all('[data-edge="L0.mlp/error@1 L1.mlp/7@1"][aria-expanded="true"]')).toHaveLength(1);
+});
+
+it("has on a page what travelled with it, and says of the rest what is needed", async () => {
+  const { kind: _kind, name: _name, tokens: _tokens, ...own } = decode<CardHeader>(SENT["card"]).header;
+  const bytes = made({ cards: { "L1.mlp/7": own }, between: { "L1.mlp/7@1 ": { ...CARRIED, looked: { L1H2: table("the score of L1H2") } } } });
+  const { one, click } = show(bytes, "graph", FIXED);
+  await click('[data-edge="L1.mlp/7@1 "]');
+  await click('[data-head="L1H2"]');
+  expect(one('[data-part="looked"]')?.textContent).toContain("the score of L1H2");
+  await click('[data-head="L1H0"]');
+  expect(one('[data-part="looked"]')?.textContent).toContain("Needs a running kernel");
+  await click('.aw-gnode[data-name="L1.mlp/7@1"]');
+  expect(one('[data-part="feature"]')?.textContent).toContain(own.label);
+  await click('.aw-gnode[data-name="L0.z/3@0"]');
+  expect(one('[data-part="feature"]')?.textContent).toContain("Needs a running kernel");
 });

@@ -58,6 +58,15 @@ def test_an_offline_page_lists_and_opens_concepts(demo: Any, offline: Show) -> N
         part = bars.nth(row).locator(".aw-name").inner_text().split()[0]
         assert agree(bars.nth(row).locator(".aw-val").inner_text(), parts[part])
     faults["a concept"] = audit.layout(screen.root)
+    screen.part("find").get_by_role("textbox").fill("france")
+    screen.part("find").get_by_role("textbox").press("Enter")
+    hits = screen.part("find").locator("button.aw-brow")
+    assert all("France" in text for text in hits.locator(".aw-concept").all_inner_texts()[:2])
+    faults["features by a word"] = audit.layout(screen.root)
+    assert audit.accessibility(screen.root)["violations"] == []
+    hits.nth(1).click()
+    place = found.search("France").found[1].feature
+    expect(screen.part("feature").locator(".aw-subtitle")).to_contain_text(place)
     assert audit.accessibility(screen.root)["violations"] == []
     assert {state: said for state, said in faults.items() if said} == {}
 
@@ -100,3 +109,23 @@ def test_concepts_with_a_kernel(notebook: Notebook, explored: Screen) -> None:
     through = notebook.value(f"ex.attribution.concepts().through({name!r})")
     notebook.expect("ex.selected", f"{through}/{name.partition('/')[2]}")
     assert notebook.value("'mode=concepts' in ex.state and ex.shown().title == ex.attribution.concepts().title") is True
+
+
+@lab_only
+def test_features_by_a_word_with_a_kernel(notebook: Notebook, explored: Screen) -> None:
+    explored.show("concepts")
+    find = explored.part("find")
+    find.get_by_role("textbox").fill("Gabon")
+    find.get_by_role("textbox").press("Enter")
+    code = "ex.attribution.concepts().search('Gabon')"
+    expect(find.locator(".aw-caption")).to_contain_text(notebook.value(f"{code}.title()"), timeout=30_000)
+    wanted = notebook.value(f"[(f.feature, f.value, f.through) for f in {code}.found[:20]]")
+    rows = find.locator(".aw-brow")
+    expect(rows).to_have_count(len(wanted))
+    for at, (name, value, _) in enumerate(wanted):
+        expect(rows.nth(at).locator(".aw-below")).to_contain_text(name)
+        assert agree(rows.nth(at).locator(".aw-val").inner_text(), value)
+    name, _, through = wanted[-1]
+    rows.last.click()  # one that does not fire here has its card as well
+    notebook.expect("ex.selected", f"{through}/{name.partition('/')[2]}")
+    expect(explored.part("feature").locator(".aw-subtitle")).to_contain_text(name)

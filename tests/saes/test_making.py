@@ -298,6 +298,25 @@ def test_the_pass_ends_where_the_dictionary_reads(model):
     assert not later
 
 
+@pytest.mark.parametrize("context", [0, 1, -3, 2.5, True, None, "128", [8]])
+def test_what_is_no_length_of_a_context_is_refused(model, context):
+    model.saes["L1.mlp"] = dictionary("L1.mlp", model.d_model)
+    with pytest.raises(AttribError, match=r"context=.* is no number of tokens"):
+        aw.make_cards(model, texts(4), context=context)
+
+
+def test_what_says_nothing_and_where_nothing_can_be_written_is_refused(model, tmp_path: Path):
+    model.saes["L1.mlp"] = dictionary("L1.mlp", model.d_model)
+    for say, said in ((5, "An int says nothing"), (lambda _: [], "0 entries for"), (lambda _: None, "NoneType for")):
+        with pytest.raises(AttribError, match=said):
+            aw.make_cards(model, texts(4), say=say)
+    with pytest.raises(AttribError, match="An int is no folder"):
+        aw.make_cards(model, texts(4), save=5)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AttribError, match="cannot be written"):
+        aw.make_cards(model, texts(4), save=tmp_path / "file")
+
+
 def test_features_that_write_alike_are_named(model):
     sae = dictionary("L1.mlp", model.d_model)
     rows = torch.nn.functional.normalize(sae.w_dec.double(), dim=1)

@@ -126,6 +126,9 @@ def test_exports_of_something_else_are_refused_by_name(folder, model):
         ("activations/batch-0.jsonl.gz", gzip.compress(
             b'{"modelId": "gpt2-small", "layer": "1-x-res", "index": "1", "tokens": ["a"], "values": []}',
             mtime=0), "without a value for every token"),
+        *(("activations/batch-0.jsonl.gz", gzip.compress(
+            b'{"modelId": "gpt2-small", "layer": "1-x-res", "index": "1", "tokens": ["a"], "values": [%b]}' % odd,
+            mtime=0), "whose values are no numbers") for odd in (b"null", b'"x"', b"NaN", b"true", b"[2]")),
     ],
 )  # fmt: skip
 def test_broken_files_are_named(folder, name, content, said):
@@ -147,6 +150,32 @@ def test_given_export_files_are_read(tmp_path: Path):
     assert len(found.said) > 30 and ("<img src=x onerror=alert(1)>", "some-model, np_max-act") in found.said[10]
     assert ("a second model's words", "other-model, oai_token-act-pair") in found.said[7]
     assert found.contexts[10][0].activations == [0, 4.5, 1.0] and found.density[0] == 0.003
+    for name in ("features", "activations"):  # every row, read a second time
+        with gzip.open(GIVEN / name / "batch-0.jsonl.gz", "rt") as lines:
+            for row in map(json.loads, lines):
+                if name == "features":
+                    assert found.density[int(row["index"])] == row["frac_nonzero"]
+                else:
+                    own = (row["tokens"], row["values"], row["maxValueTokenIndex"])
+                    assert own in [tuple(context) for context in found.contexts[int(row["index"])]]
     copied = tmp_path / "1-x-res"
     shutil.copytree(GIVEN, copied)
     assert read_descriptions(copied, dictionary(16, 48)).said == found.said
+
+
+def test_the_stream_before_a_layer_is_that_behind_the_one_below(folder):
+    """What is called 1-... there is read before layer 1: here it is L0.post."""
+    with pytest.raises(ComponentError, match="reads L0"):
+        read_descriptions(folder, dictionary(8, site="L0"))
+    for known in ({"hook_name": "blocks.1.hook_resid_pre"}, {"neuronpedia_id": "gpt2-small/1-x-res"}):
+        assert len(read_descriptions(folder, dictionary(8, site="L0", **known)).said) == 5
+    with pytest.raises(ComponentError, match="reads L1"):
+        read_descriptions(folder, dictionary(8, site="L1", hook_name="blocks.2.hook_resid_pre"))
+
+
+def test_how_often_a_feature_fires_by_another_count_says_whose(folder, model):
+    model.saes["L1"] = dictionary(model.d_model)
+    model.saes.describe("L1", folder, model_id="gpt2-small")
+    a = aw.attribute(model.run("The capital of Italy is"), " Rome")
+    assert "0.3\u00a0% of tokens by the count of gpt2-small/1-x-res" in repr(a.features("L1").card(1))
+    assert "by the count" not in repr(a.features("L1").card(2))

@@ -55,9 +55,13 @@ class Ends:
             "L1.mlp": (layer.mlp, False),
             "L1.z": (layer.attn.c_proj, True),
             "L1.mlp_in": (layer.mlp, True),
+            "L1.mid": (layer.ln_2, True),
         }[site]
+        self.held = site == "L1.mid"  # beside the module, the layer goes on with the same tensor
 
     def hook(self, change: Callable) -> torch.utils.hooks.RemovableHandle:
+        if self.held:
+            return self.module.register_forward_pre_hook(lambda _, args: (args[0].copy_(change(args[0])),))
         if self.entering:
             return self.module.register_forward_pre_hook(lambda _, args: (change(args[0]), *args[1:]))
         return self.module.register_forward_hook(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,3 +274,26 @@ def test_what_a_topk_dictionary_keeps_is_the_same_however_it_is_looked_at(k, mon
     values, where = sae.largest(x)
     assert values.shape == where.shape == (3, 7, k) and all(len(set(row)) == k for row in where.flatten(0, 1).tolist())
     torch.testing.assert_close(torch.zeros_like(expected).scatter_(-1, where, values), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_weights_without_numbers_are_refused():
+    rows = torch.randn(6, 4)
+    given = {"w_enc": rows.T, "b_enc": torch.zeros(6), "w_dec": rows, "b_dec": torch.zeros(4)}
+    with pytest.raises(AttribError, match=r"w_enc of the dictionary for L1\.mlp is on the meta device"):
+        SAE("L1.mlp", "standard", **{name: t.to("meta") for name, t in given.items()})
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        (lambda x: x[..., :3], r"gave \[2, 3\]\. Activations are \[2, 6\]"),
+        (lambda x: torch.full((*x.shape[:-1], 6), math.nan), "numbers that are not finite"),
+        (lambda x: x.tolist(), "gave a list"),
+    ],
+)
+def test_an_encoder_that_gives_no_activations_is_refused(encoder, said):
+    rows = torch.randn(6, 4)
+    sae = SAE("L1.mlp", "given", rows.T, torch.zeros(6), rows, torch.zeros(4), encoder=encoder)
+    for asked in (sae.encode, sae.rebuild):
+        with pytest.raises(AttribError, match=said):
+            asked(torch.randn(2, 4))

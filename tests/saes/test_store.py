@@ -47,8 +47,14 @@ def test_a_model_begins_without_and_says_how_to_give_one(model, a):
     assert len(model.saes) == 0 and "L1.mlp" not in model.saes and 'model.saes["L8.mlp"]' in repr(model.saes)
     with pytest.raises(ComponentError, match=r'no dictionary for L1\.mlp.*model\.saes\["L1\.mlp"\]'):
         a.features("L1.mlp")
-    with pytest.raises(KeyError, match=r"L1\.mlp; there are none"):
-        model.saes["L1.mlp"]
+    for wanted in ("L1.mlp", "L9.mlp", "notes", 3.5):  # one of ours, and what a mapping says
+        with pytest.raises(AttribError) as refused:
+            model.saes[wanted]
+        assert isinstance(refused.value, KeyError) and refused.value.hint
+        assert str(refused.value) == f"{refused.value.message} {refused.value.hint}"
+    with pytest.raises(ComponentError, match=r'no dictionary for L1\.mlp.*model\.saes\["L1\.mlp"\] = .*there are none'):
+        model.saes.cards("L1.mlp")
+    assert model.saes.pop("L1.mlp", None) is None
     assert model.saes.get("notes") is None and "notes" not in model.saes and 3.5 not in model.saes
 
 
@@ -239,7 +245,7 @@ def test_what_lies_beside_the_weights_and_does_not_fit_is_no_key(tmp_path):
     own = random_sae("L1.mlp", built.d_model)
     assert model.saes.get("L3.mlp") is None and model.saes.get("L3.mlp", own) is own
     assert model.saes.pop("L3.mlp", None) is None
-    with pytest.raises(KeyError, match=r"No dictionary for L3\.mlp"):
+    with pytest.raises(AttribError, match=r"no dictionary for L3\.mlp"):
         model.saes.pop("L3.mlp")
     assert model.saes.pop("L1.mlp").n_features == 20 and len(model.saes) == 0
 

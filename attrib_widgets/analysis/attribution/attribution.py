@@ -250,7 +250,7 @@ class Attribution(Sum):
         """
         return features(self, which, sae)
 
-    def concepts(self, use: Iterable[PlaceLike] | None = None) -> Concepts:
+    def concepts(self, use: PlaceLike | Iterable[PlaceLike] | None = None) -> Concepts:
         """Every part that has a dictionary split into its features, all at once: rows that sum to the number.
 
         A feature of the heads' outputs is summed over the heads of its layer. Parts without a dictionary are rows of
@@ -260,11 +260,11 @@ class Attribution(Sum):
         of its output before a transcoder; one of a stream splits what nobody wrote by itself, and is not used.
 
         Args:
-            use: the places of the dictionaries to take, for example ``["L2.attn_out", "L8.mlp_in"]``; None is all of
-                ``model.saes``.
+            use: the place of the dictionary to take, or several, for example ``["L2.attn_out", "L8.mlp_in"]``; None is
+                all of ``model.saes``.
 
         Raises:
-            ComponentError: no part has a dictionary; KeyError: a place of ``use`` has none.
+            ComponentError: no part has a dictionary, or a place of ``use`` has none or splits no part.
         """
         return concepts(self, use)
 

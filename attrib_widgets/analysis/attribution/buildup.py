@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...result import Result, Table, strongest
-from ...words.components import Component
+from ...words.components import BESIDES, Component
 from ...words.text import digits_of, number, others_label, signed
 
 if TYPE_CHECKING:
@@ -121,6 +121,6 @@ def step_of(c: Component) -> str:
     """The step to which a row belongs."""
     if c.is_embedding:
         return "embed"
-    if c.layer is None or c.kind in ("layer", "beside"):
+    if c.layer is None or c.kind in ("layer", *BESIDES):
         return str(c)
     return f"L{c.layer}.{'attn' if c.is_attention else 'mlp'}"

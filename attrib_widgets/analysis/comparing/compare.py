@@ -126,9 +126,11 @@ def compare(a: Any, b: Any) -> Comparison:
         )
     labels = list(dict.fromkeys([*sides[0].labels, *sides[1].labels]))
     if not {c for c in sides[0].components if c.layer is not None} & {*sides[1].components}:
-        raise AttribError(
-            f"{sides[0].model.name} and {sides[1].model.name} have no part in common.", "Compare models of one shape."
-        )
+        names = [x.model.name for x in sides]
+        if names[0] != names[1]:
+            raise AttribError(f"{names[0]} and {names[1]} have no part in common.", "Compare models of one shape.")
+        said = " and ".join(f"the {x.target.words(x.model, x.run)}" for x in sides)
+        raise AttribError(f"No part is a row of both: {said}.", "Compare two numbers that are read at one place.")
     values = torch.full((2, len(labels)), torch.nan)
     for row, x in zip(values, sides, strict=True):
         row[[labels.index(label) for label in x.labels]] = x.values.float()

@@ -142,7 +142,7 @@ class Ablation(Result):
             return "Cancelled before the first part was taken out"
         cell = self.top(1)[0][0]
         over = "" if len(self.runs) == 1 else f" (mean of {len(self.runs)} prompts)"
-        return f"{self.without(str(cell))} {self.moved(cell)}{over}"
+        return f"{self.without(cell.short)} {self.moved(cell)}{over}"
 
     def without(self, cell: str) -> str:
         """What was done to a cell, as the beginning of a sentence: ``"Without L0H0"``, ``"With L2/40 × 3"``."""
@@ -155,7 +155,7 @@ class Ablation(Result):
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed has no row
-        rows = [[str(c), signed(v, digits_of(v for _, v in shown))] for c, v in shown]
+        rows = [[c.short, signed(v, digits_of(v for _, v in shown))] for c, v in shown]
         interval = self.interval
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):
@@ -184,10 +184,15 @@ class Ablation(Result):
         return frame
 
 
+def _plain(strength: float) -> str:
+    """A strength as it was given, with a true minus."""
+    return f"{strength:g}".replace("-", "\u2212")
+
+
 #: What a strength does, in words.
 SAID: Mapping[str, Callable[[float], str]] = {
-    "scale": lambda strength: f"\u00d7 {strength:g}",
-    "clamp": lambda strength: f"held at {strength:g}",
+    "scale": lambda strength: f"\u00d7 {_plain(strength)}",
+    "clamp": lambda strength: f"held at {_plain(strength)}",
 }
 
 

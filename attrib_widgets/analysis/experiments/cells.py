@@ -19,7 +19,7 @@ from ...model.parts.attention import Attended, Scored, attend, scored
 from ...model.parts.scores import looks
 from ...model.selfcheck.levels import NEEDED, named_layers, need, reasons_of
 from ...model.tracing.edits import Edit
-from ...words.components import component, whole
+from ...words.components import BESIDES, component, whole
 from ...words.errors import ComponentError, PositionError
 from ...words.places import Place, is_place, place, place_of, stream_place
 from ...words.several import listed, named
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
 
-SITES = ("stream", "pre", "post", "attn", "mlp", "beside", "z", "q", "k", "v", "pattern")
+SITES = ("stream", "pre", "post", "attn", "mlp", *BESIDES, "z", "q", "k", "v", "pattern")
 HEAD_SITES = ("z", "q", "k", "v", "pattern")
 MIXED_SITES = ("q", "k", "v", "pattern")
+#: Places that are named where one experiment is told in a line.
+NAMED = 4
 PATCHED = (
     'Patch a head ("L7H4"), an MLP ("L8.mlp"), an attention layer, a layer ("L8"), a stream ("L8.pre") or a feature of '
     'a dictionary ("L8.mlp/12").'
@@ -49,6 +51,14 @@ class Cell:
     def __str__(self) -> str:
         name = " + ".join(map(str, self.parts)) or "nothing"
         return name if self.positions is None else f"{name} @{','.join(map(str, self.positions))}"
+
+    @property
+    def short(self) -> str:
+        """The label where there is no room for a hundred names."""
+        if len(self.parts) <= NAMED:
+            return str(self)
+        first = str(Cell(self.parts[: NAMED - 1], self.positions)).partition(" @")
+        return f"{first[0]} + {len(self.parts) - NAMED + 1} more{''.join(first[1:])}"
 
 
 _POSITIONS = re.compile(r"\s*\d+(?:\s*,\s*\d+)*\s*")
@@ -88,7 +98,7 @@ def parts_of(model: Model, spec: Any) -> tuple[Place, ...]:
     if found.kind == "layer":  # all that the layer writes
         exists(model, Place("layer", found.layer))
         split = model.level(found.layer or 0).experiments
-        sites = ("attn", "mlp", *(["beside"] if model.anatomy.beside else [])) if split else ("layer",)
+        sites = ("attn", "mlp", *model.anatomy.besides) if split else ("layer",)
         return tuple(settled(model, Place(site, found.layer)) for site in sites)
     if not (found.is_replaceable or found.kind in ("embed", "feature", "error")):
         raise ComponentError(f"{found} cannot be patched by itself.", PATCHED)
@@ -218,7 +228,7 @@ def every_part(model: Model, positions: Sequence[tuple[int, ...] | None], *, lay
     levels = list(enumerate(model.check.levels))
     found = [p for i, v in levels if v.sublayers for p in _of_layer(model, "z" if v.heads else "attn", i, each=True)]
     found += [Place("mlp", i) for i, v in levels if v.sublayers]
-    found += [Place("beside", i) for i, v in levels if v.sublayers and model.anatomy.beside]
+    found += [Place(site, i) for site in model.anatomy.besides for i, v in levels if v.sublayers]
     found += [Place("layer", i) for i, v in levels if layers and not v.sublayers]
     return [Cell((p,), at) for p in found for at in positions]
 

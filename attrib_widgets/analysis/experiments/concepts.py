@@ -23,6 +23,7 @@ from ...words.errors import AttribError, ComponentError
 from ...words.several import for_each, listed
 from ...words.targets import Target
 from ...words.text import digits_of, enumerated, how_many, number, signed, visible
+from ..attribution.attribution import refuse_other
 from .ablation import FixedDonor
 from .cells import Cell, joint
 from .metrics import metric_of
@@ -191,16 +192,20 @@ def ablate_concept(
         ComponentError: a concept that does not fire, or a dictionary of which every feature fires.
     """
     given: list[Attribution] = listed(attributions)
+    for one in given:
+        refuse_other(one)
     concepts = for_each(which, len(given), "concept")
-    sets = whole(draws) or 0
+    sets, start = whole(draws) or 0, whole(seed)
     if not given or sets < 1 or len({a.unit for a in given}) != 1:
         raise AttribError(
             f"{len(given)} attributions and {draws!r} draws.",
             "Give attributions of one unit, and at least one draw.",
         )
-    cost, generator = Cost(), torch.Generator().manual_seed(seed)
-    features: list[list[Component]] = []
+    if start is None:
+        raise AttribError(f"seed={seed!r} is no whole number.", "Give seed=0, for example.")
+    cost, generator = Cost(), torch.Generator().manual_seed(start)
     names: list[str] = []
+    features: list[list[Component]] = []
     base: list[Tensor] = []
     rows: list[Tensor] = []
     for a, wanted in zip(given, concepts, strict=True):
@@ -222,15 +227,16 @@ def ablate_concept(
     if not rows:
         raise AttribError("No prompt was measured.", "Ask again.")
     known, n = torch.stack(rows).double().cpu(), len(rows)
-    start = torch.stack(base).double().cpu()
-    return ConceptAblation(given[:n], names, features, start, known[:, 0], known[:, 1:], given[0].unit, cost)
+    before = torch.stack(base).double().cpu()
+    return ConceptAblation(given[:n], names, features, before, known[:, 0], known[:, 1:], given[0].unit, cost)
 
 
 def _called(found: Concepts, wanted: ComponentLike, own: Sequence[Component]) -> str:
     """A concept that was named by a feature is called by the label of all that were taken out, where they share one."""
     labels = {found.concepts[found.row(feature)] for feature in own}
     label = labels.pop() if len(labels) == 1 else ""
-    return label if label and str(wanted) in map(str, own) else str(wanted)
+    name = str(wanted) if (row := whole(wanted)) is None else found.labels[found.row(row)]
+    return label if label and name in map(str, own) else name
 
 
 def _written(a: Attribution, strength: Mapping[Place, float]) -> Intervention:

@@ -17,8 +17,12 @@ from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...model.parts.outlet import outlet_of
-from ...model.tracing.edits import Edit
+from ...model.parts.streams import merged, one_stream
+from ...model.tracing.edits import Edit, refuse_narrow
+from ...words.components import BESIDES
 from ...words.errors import ComponentError
+from ..reading.point import ReadPoint
+from ..reading.ways import passage_to
 from .cells import MIXED_SITES, Cell, RunDonor
 from .metrics import MetricLike
 from .pairs import Cost, Direction, Question, measured
@@ -74,35 +78,36 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
         ComponentError: a write that is no part's own.
     """
     rec, model = base.record, base.model
-    final = rec.streams[-1][target]
-    change = final.new_zeros(len(rows), len(final), dtype=torch.float32)
+    written = [w for writes in rows for w in writes]
+    refuse_narrow(model, written)
+    if any(w.site == "mid" for w in written):
+        one_stream(model, "between attention and MLP one of them is added to, which is no write of a part")
+    arrived = _Arrived(base, target, len(rows))
     given: dict[tuple[Literal["attn", "mlp"], int], dict[int, Tensor]] = {}
     mixed: dict[int, dict[int, Tensor]] = {}
     for row, writes in enumerate(rows):
         for w in writes:
             if target not in w.positions:
                 continue
-            value = w.value[w.positions.index(target)].to(final.device)
+            value = w.value[w.positions.index(target)].to(model.home)
             if w.adds and w.site in ("pre", "mid", *_WRITERS) and w.site != "z":  # no norm of its own stands behind it
                 added, part = value.float(), "attn" if w.site == "mid" else "pre"
                 if w.site in _WRITERS:
                     part = _WRITERS[w.site]
                     added = outlet_of(model, _WRITERS[w.site], w.layer).scaled(added)
-                change[row] += added * model.carried(w.layer, model.n_layers, part)
+                arrived.add(row, added, w.layer, part)
             elif (w.site, w.layer) == ("pre", 0):
-                change[row] += (value.float() - rec.streams[0][target].float()) * model.carried(0, model.n_layers)
+                arrived.add(row, value.float() - rec.at("pre", 0)[target].float(), 0, "pre")
             elif w.site == "z":
                 z = mixed.setdefault(w.layer, {}).setdefault(row, rec.z[w.layer][target].float().clone())
                 start = (w.head or 0) * len(value)
                 own = slice(start, start + len(value))
                 z[own] = z[own] + value.float() if w.adds else value.float()
             elif w.site == "layer":
-                moved = value.float() - rec.wrote(w.layer)[target].float()
-                change[row] += moved * model.carried(w.layer + 1, model.n_layers)
-            elif w.site == "beside":
-                moved = value.float() - rec.beside_out[w.layer][target].float()
-                moved = moved * model.multiplier_of("beside")
-                change[row] += moved * model.carried(w.layer, model.n_layers, "beside")
+                arrived.add(row, value.float() - rec.wrote(w.layer)[target].float(), w.layer + 1, "pre")
+            elif w.site in BESIDES:
+                moved = value.float() - rec.at(w.site, w.layer)[target].float()
+                arrived.add(row, moved * model.multiplier_of(w.site), w.layer, w.site)
             elif w.site in _WRITERS:
                 given.setdefault((_WRITERS[w.site], w.layer), {})[row] = value.float()
             else:
@@ -115,9 +120,39 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
     for (sublayer, layer), values in given.items():
         recorded = (rec.attn_out if sublayer == "attn" else rec.mlp_out)[layer][target]
         moved = _let_out(model, sublayer, layer, recorded, torch.stack(list(values.values())))
-        change[list(values)] += moved * model.carried(layer, model.n_layers, sublayer)
-    same = (change == 0).all(-1, keepdim=True)
-    return torch.where(same, final, (final.float() + change).to(final.dtype))
+        arrived.add(list(values), moved, layer, sublayer)
+    return arrived.read()
+
+
+class _Arrived:
+    """What of other writes has come to the end at one position, a row each: in the stream, or in several."""
+
+    def __init__(self, base: Run, target: int, rows: int) -> None:
+        self.model, rec = base.model, base.record
+        self.final, several = rec.streams[-1][target], self.model.n_streams > 1
+        self.passage = None
+        self.end = self.final
+        if several:
+            point = ReadPoint(self.model.n_layers)
+            self.passage, self.end = passage_to(base, point, [target], apart=True), rec.states[-1][target]
+        self.change = self.end.new_zeros(rows, *self.end.shape, dtype=torch.float32)
+
+    def add(self, rows: int | list[int], moved: Float[Tensor, "*row d_model"], layer: int, part: str) -> None:
+        """What a part of ``layer`` writes is ``moved`` more than it was."""
+        if self.passage is None:
+            self.change[rows] += moved * self.model.carried(layer, self.model.n_layers, part)
+            return
+        if part == "pre":  # all streams side by side
+            streams = moved.unflatten(-1, (self.model.n_streams, -1))
+            self.change[rows] += self.passage.before(layer)[0].to(moved) @ streams
+            return
+        self.change[rows] += self.passage.of(layer, part)[0].to(moved)[:, None] * moved[..., None, :]
+
+    def read(self) -> Float[Tensor, "row d_model"]:
+        """What the final norm reads then."""
+        live = (self.end.float() + self.change).to(self.end.dtype)
+        same = (self.change == 0).flatten(1).all(-1, keepdim=True)
+        return torch.where(same, self.final, live if self.passage is None else merged(self.model, live)[0])
 
 
 def _let_out(

@@ -22,6 +22,7 @@ from ...model.identity.steady import steady
 from ...model.parts.mlp import mlp_norm
 from ...model.parts.outlet import Sublayer, outlet_of
 from ...model.parts.projections import input_norm, qkv_projection
+from ...model.parts.streams import one_stream
 from ...model.selfcheck.levels import need
 from ...model.tracing.gradient import Gradients
 from ...result import Result, Table, strongest
@@ -152,6 +153,7 @@ def edge_patch(
         raise TargetError(f"{method!r} is of whole parts: it has no edges.", 'Use "atp", "eap-ig" or "relp".')
     pair = as_pair(model, clean, corrupted, position)
     found = pair[0].model
+    one_stream(found, "what one part puts into what another reads depends on both and on the position")
     need(found, "scores", everywhere=True)  # every reader has to be known
     need(found, "values", everywhere=True)
     targets, remarks = settled([pair], [rather_than(target, against, found.single_token)], position)

@@ -233,11 +233,11 @@ class Patching(Result):
         cell, value = self.top(1)[0]
         over = f" ({self.counted})" if len(self.pairs) + len(self.left_out) > 1 else ""
         most = " most:" if len(self.cells) > 1 else ""  # of one, nothing is compared
-        return f"{cell} {self.verb}{most} {share(value)} of {gap_said(float(self.gap.mean()), self.unit)}{over}"
+        return f"{cell.short} {self.verb}{most} {share(value)} of {gap_said(float(self.gap.mean()), self.unit)}{over}"
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed, or has no gap, has no row
-        rows = [[str(c), signed(v)] for c, v in shown]
+        rows = [[c.short, signed(v)] for c, v in shown]
         bars: list[float | None] = [v for _, v in shown]
         interval = self.interval
         if interval is not None:

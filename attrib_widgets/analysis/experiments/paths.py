@@ -25,6 +25,7 @@ from ...model.parts.scores import looks
 from ...model.selfcheck.levels import need
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import Swept, sweep
+from ...words.components import BESIDES
 from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, is_place, place
 from ...words.several import named
@@ -57,10 +58,14 @@ class Receiver:
         """``"q"``, ``"k"``, ``"v"``, ``"mlp"`` or ``"logits"``."""
         return self.place.site
 
-    @property
-    def read(self) -> tuple[Any, int]:
+    def read(self, model: Model) -> tuple[Any, int]:
         """What the first pass has to read for it."""
-        return ("mlp", self.layer) if self.side == "mlp" else ("pre", self.layer)
+        return ("mlp", self.layer) if self.side == "mlp" else _stream(model, self.layer)
+
+
+def _stream(model: Model, layer: int) -> tuple[Any, int]:
+    """The stream that attention in ``layer`` (or behind the last layer the final norm) reads."""
+    return ("pre" if model.n_streams == 1 or layer == model.n_layers else "active"), layer
 
 
 def receiver(model: Model, spec: PlaceLike) -> Receiver:
@@ -185,7 +190,7 @@ def _check_sender(cell: Cell) -> None:
     Raises:
         ComponentError: it is in several layers, or no part that writes.
     """
-    sites = {"z", "attn", "mlp", "beside", "layer", *MIXED_SITES}
+    sites = {"z", "attn", "mlp", *BESIDES, "layer", *MIXED_SITES}
     if len({p.row for p in cell.parts}) > 1 or {p.site for p in cell.parts} - sites:
         raise ComponentError(f"{cell} is no sender.", "A sender is a head, an MLP, or several of one layer.")
 
@@ -219,7 +224,7 @@ def _paths(
 ) -> tuple[Float[Tensor, "sender d_model"], Tensor]:
     """(what the final norm reads once each sender's paths are patched, which senders were computed)."""
     base, target = donor.base, donor.base.position(position)
-    reads = list(dict.fromkeys(r.read for r in readers))
+    reads = list(dict.fromkeys(r.read(base.model) for r in readers))
     held = [_held(base, donor.writes(c), freeze) for c in cells]
     first = sweep(base, held, position, job=job, budget=budget, reads=reads)
     cost.add(first, len(cells))
@@ -229,10 +234,10 @@ def _paths(
         here = [r for r in readers if r.layer == layer]
         live = None  # what the layer reads in the second pass, where a reader before it has changed that
         if any(taken) and any(r.heads for r in here):
-            so_far = sweep(base, taken, position, job=job, budget=budget, reads=[("pre", layer)])
+            so_far = sweep(base, taken, position, job=job, budget=budget, reads=[_stream(base.model, layer)])
             cost.add(so_far, 0)
             done = done & so_far.done
-            live = so_far.reads["pre", layer]
+            live = so_far.reads[_stream(base.model, layer)]
         for i, writes in enumerate(taken):
             writes += _taken(base, here, layer, first, i, None if live is None else live[i], bool(writes))
     second = sweep(base, taken, position, job=job, budget=budget)
@@ -254,9 +259,13 @@ def _held(base: Run, writes: list[Edit], freeze: bool) -> list[Edit]:
     taken = {(w.site, w.layer) for w in writes}
     split = [i for i in range(model.n_layers) if model.level(i).experiments]
     kept = [Edit("attn", i, at, rec.attn_out[i]) for i in split if i > layer and ("z", i) not in taken]
-    if rec.beside_out and (freeze or rec.beside_first):
-        behind = layer if not rec.beside_first and writes[0].site not in ("beside", "layer") else layer + 1
-        kept += [Edit("beside", i, at, rec.beside_out[i]) for i in split if i >= behind]
+    for site, part in model.anatomy.besides.items():
+        if freeze or part.first:
+            own = not part.first and writes[0].site not in (site, "layer")  # it reads what is written in its own layer
+            kept += [Edit(site, i, at, rec.at(site, i)) for i in split if i >= layer + (not own)]
+    if model.n_streams > 1:  # how streams are mixed is held with all else that stands on the way
+        kept += [Edit("predict", i, at, rec.predicted[i]) for i in range(layer + 1, model.n_layers)]
+        kept += [Edit("correct", i, at, rec.corrected[i]) for i in range(layer, model.n_layers)]
     if freeze:
         start = layer if all(w.site in ("z", "attn") for w in writes) else layer + 1
         kept += [Edit("mlp", i, at, rec.mlp_out[i]) for i in split if i >= start]
@@ -280,7 +289,7 @@ def _taken(
     earlier layers have changed the second pass.
     """
     heads = [r for r in readers if r.heads]
-    found = _heads_taken(base, heads, layer, first.reads["pre", layer][row], stream) if heads else []
+    found = _heads_taken(base, heads, layer, first.reads[_stream(base.model, layer)][row], stream) if heads else []
     if any(r.side == "mlp" for r in readers):
         value = first.reads["mlp", layer][row]
         # Also where it answers as before, once what it would read in the second pass is another.

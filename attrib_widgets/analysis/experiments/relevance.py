@@ -73,6 +73,8 @@ def _refuse_others(model: Model) -> None:
         if model.joining or any(model.carry(i) != 1 for i in layers)
         else f"a layer adds {model.anatomy.beside.name} beside attention and MLP"
         if model.anatomy.beside
+        else f"it carries {model.n_streams} streams beside each other"
+        if model.n_streams > 1
         else ""
     )
     if reason:

@@ -67,7 +67,7 @@ class Way:
     def inputs(self, donor: RunDonor, gradients: Gradients) -> float:
         """By how much the inputs alone move the metric from the corrupted to the clean run, as it is estimated: the
         gap, were the estimate complete. ``gradients`` have one row."""
-        start, end = (run.record.streams[0].double() for run in self.ends(donor))
+        start, end = (run.record.at("pre", 0).double() for run in self.ends(donor))
         return float((gradients.at["pre", 0][0].double() * (end - start)).sum())
 
     def words(self) -> str:
@@ -131,7 +131,7 @@ def slopes(
 
 def _between(donor: RunDonor, way: Way) -> Float[Tensor, "row position d_model"]:
     """What enters layer 0 at the points of the straight way from the corrupted to the clean run."""
-    start, end = (run.record.streams[0].float() for run in way.ends(donor))
+    start, end = (run.record.at("pre", 0).float() for run in way.ends(donor))
     return start + way.along.to(start.device)[:, None, None] * (end - start)
 
 

@@ -83,9 +83,9 @@ class Steering(Result):
         best = int(known.abs().argmax())
         token, start = visible(self.before.asked), percent(self.before.asked_probability)
         if not float(known[best]):
-            return f"No strength of {self.cell} that was tried changes {token}: {start}"
+            return f"No strength of {self.cell.short} that was tried changes {token}: {start}"
         end = percent(self.answers[best].asked_probability)
-        return f"With {self.cell} {SAID[self.method](self.strengths[best])} {token} goes from {start} to {end}"
+        return f"With {self.cell.short} {SAID[self.method](self.strengths[best])} {token} goes from {start} to {end}"
 
     def summary(self) -> Table:
         rows, bars = [["as it is", percent(self.before.asked_probability), str(self.before)]], [None]
@@ -96,7 +96,7 @@ class Steering(Result):
         token = visible(self.before.asked)
         notes = [f"the model runs at every strength: {quoted(self.run)}"]
         notes += [] if self.complete else ["cancelled"]
-        columns = [str(self.cell), token, "the model then says"]
+        columns = [self.cell.short, token, "the model then says"]
         return Table(self.title(), columns, rows, shown, "\n".join([*notes, *self.cost.notes]), str(self.cost))
 
     def to_dataframe(self) -> pd.DataFrame:

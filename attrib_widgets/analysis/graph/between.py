@@ -31,6 +31,8 @@ NOT_IN_HERE = (
     "Where heads look is not in here: patterns are held as they were. graph.between(source, target) tells what a "
     "source did to them, graph.why(source, target) why a head looked there."
 )
+#: What no head read of the source itself.
+_REST = "along the stream, or through an MLP that is passed first"
 #: Heads whose looks are asked about.
 ASKED = 8
 
@@ -67,8 +69,9 @@ class Between(Result):
 
     def title(self) -> str:
         """The edge, and where there is none, why that may be."""
+        into = self.target if self.unit == "pre-activation" else f"the {self.target}"
         if self.value:
-            return f"{self.source} put {signed(self.value)} into the {self.target}"
+            return f"{self.source} put {signed(self.value)} into {into}"
         why = "it wrote nothing that is read along held patterns"
         if self.looks:
             one = self.looks[0]
@@ -77,7 +80,7 @@ class Between(Result):
                 f"{signed(one.value)} of the score {number(one.score)} from {self._at(one.query)} to "
                 f"{self._at(one.key)}"
             )
-        return f"{self.source} put nothing into the {self.target}: {why}"
+        return f"{self.source} put nothing into {into}: {why}"
 
     def _at(self, position: int) -> str:
         return f"{visible(self.tokens[position])} {position}"
@@ -93,14 +96,14 @@ class Between(Result):
             rows.append([f"{len(self.carried) - 5} other heads", "", signed(sum(c.value for c in self.carried[5:]))])
             bars.append(None)
         if self.value:
-            rows.append(["no head", "along the stream", signed(self.value - crossed)])
+            rows.append(["the rest", _REST, signed(self.value - crossed)])
             bars.append(self.value - crossed)
         for one in self.looks[:5]:
             what = f"score from {self._at(one.query)} to {self._at(one.key)}, by the {one.side}"
             rows.append([f"L{one.layer}H{one.head}", what, f"{signed(one.value)} of {number(one.score)}"])
             bars.append(None)
         note = f"Scores are no part of the edge. {NOT_IN_HERE}" if self.looks else NOT_IN_HERE
-        return Table(self.title(), ["head", "", self.unit], rows, bars, f"{note} Observed, not yet tested.")
+        return Table(self.title(), ["head", "what it did", self.unit], rows, bars, f"{note} Observed, not yet tested.")
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``head``, ``what`` (``"carried"`` or ``"score"``), ``query``, ``key``, ``side``, ``value``."""
@@ -130,10 +133,18 @@ def carried(graph: Graph, sources: Sequence[int], row: int) -> list[list[Carried
 
 
 @torch.no_grad()
-def between(graph: Graph, source: int, row: int) -> Between:
-    """See :meth:`.Graph.between`."""
+def between(graph: Graph, sources: Sequence[int], row: int) -> list[Between]:
+    """The edges from some sources into the target of a row, see :meth:`.Graph.between`: one walk for all of them."""
     others = graph.weights.edges[row].abs().topk(min(24, graph.weights.edges.shape[1])).indices.tolist()
-    every = carried(graph, list(dict.fromkeys([source, *others])), row)
+    asked = list(dict.fromkeys([*sources, *others]))
+    known = dict(zip(asked, carried(graph, asked, row), strict=True))
+    return [
+        _between(graph, source, row, [known[source], *(known[i] for i in others if i != source)]) for source in sources
+    ]
+
+
+def _between(graph: Graph, source: int, row: int, every: Sequence[Sequence[Carried]]) -> Between:
+    """One of them; ``every`` is what heads carried of it, then of the strongest others."""
     target, node = graph.target_of(row), graph.node(source)
     asked = sorted({c[:4]: c for each in every for c in each}.values(), key=lambda c: -abs(c.value))
     own = [c for c in every[0] if c.value]

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ...model.identity.steady import steady
+from ...model.parts.streams import one_stream
 from ...model.running.worker import Cancelled
 from ...saes.crosslayer import CrossLayer
 from ...saes.fit import fit
@@ -69,6 +70,7 @@ def graph(
             f"A graph begins in the stream, and the {a.target.words(a.model, a.run)} is read inside of a layer.",
             'Open it in the graph of what it leads to: aw.attribute(run, " Paris").graph().into("L2.z/12@5").',
         )
+    one_stream(a.model, "what passes between two dictionaries is not told there")
     if a.model.joining:
         raise GranularityError(
             f"What attention and MLPs of {a.model.name} add to the stream has gains and constants of its own: what "
@@ -78,7 +80,8 @@ def graph(
     given = chosen(a, saes)
     readers, writers = standing(a.run, given)
     walk = Walk(a, readers, writers, *_opened(a, readers, [w.place for w in writers]))
-    rows, edges, cut = _walked(walk, most, job)
+    with walk.building():
+        rows, edges, cut = _walked(walk, most, job)
     found = Graph(a, walk, rows, edges, given, [*walk.notes, *cut], asked)
     if tested and not (job is not None and job.cancelled):
         found.live(tested)
@@ -95,11 +98,17 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
     found: list[SAE | CrossLayer]
     if saes is not None and not isinstance(saes, str):
         found = list(_all(saes))
+        if not found:
+            raise ComponentError("No dictionary is given.", "Give some, or none at all: the model's own are taken.")
         for one in found:
             for sae in [one] if isinstance(one, SAE) else one.layers:
                 fit(model, sae, model.saes.digest)
+        for one in found:
+            if isinstance(one, SAE) and one.target.site == "mlp_in":
+                raise _of_input(one)
         return sorted(found, key=_depth)
-    held = [model.saes[place] for place in model.saes]
+    every = [model.saes[place] for place in model.saes]
+    held = [sae for sae in every if sae.target.site != "mlp_in"]
     mlps = [sae for sae in held if sae.target.site == "mlp"]
     if saes is None:  # a transcoder is not given but to be used
         cut = [sae for sae in mlps if sae.writes is not None] or mlps
@@ -115,12 +124,23 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
         raise AttribError(
             f"{saes!r} is no kind of graph.", f"Use one of {', '.join(map(repr, KINDS))}, or give dictionaries."
         )
+    if not found and saes is None and every:
+        raise _of_input(every[0])
     if not found:
         raise ComponentError(
             f"{model.name} has no dictionaries for {'a graph' if saes is None else f'a graph of kind {saes!r}'}.",
             'Give some: model.saes["L8.mlp"] = aw.read_sae(folder), or a.graph(saes=[...]).',
         )
     return sorted(found, key=_depth)
+
+
+def _of_input(sae: SAE) -> ComponentError:
+    """Features that stand between a norm and the MLP behind it put nothing into the stream by themselves."""
+    return ComponentError(
+        f"A graph has no place for a dictionary of {sae.target}: what an MLP reads stands behind a norm, and what such "
+        "features put into anything passes that MLP alone.",
+        f'Give one of "L{sae.target.layer}.mlp" or of a stream, or a transcoder that reads there: a.graph([...]).',
+    )
 
 
 def _depth(one: SAE | CrossLayer) -> int:
@@ -149,7 +169,8 @@ def _opened(a: Attribution, readers: Sequence[Reader], places: Sequence[Place]) 
     plain = {reader.site.layer for reader in readers if reader.site.site == "mlp"}
     cut = {place.layer for place in places if place.site == "mlp"} - plain
     below = [i for i in range(a.reading.point.mlps) if i not in cut and a.model.level(i).sublayers]
-    return recorded_mlps(a.run, below)
+    with a.model.quiet():  # once, and not for every layer
+        return recorded_mlps(a.run, below)
 
 
 def _walked(walk: Walk, limit: int | None, job: Job | None) -> tuple[Int[Tensor, "row"], Edges, list[str]]:

@@ -150,13 +150,13 @@ class Down:
         """From the explained number to the tokens."""
         w = self.w
         for layer in reversed(range(w._top)):
-            self._stream(layer + 1)
+            self._past(stream_place_of(layer + 1))
             if w.model.level(layer).sublayers:
                 self._layer(layer)
             elif len(self.live):
                 rows, of, at = self._now()
                 self._stop(Component("layer", layer), w.rec.wrote(layer), rows, of, at)
-        self._stream(0)
+        self._past(stream_place_of(0))
         rows, of, at = self._now()
         values = (w.rec.streams[0].double()[at] * rows).sum(-1)
         self.found.tokens.index_put_((of, at), values, accumulate=True)
@@ -178,12 +178,12 @@ class Down:
                 self.found.constants[0, column] += value
         self.found.constants[0, ROUNDING] += a.rounding["readout"]
 
-    def _stream(self, number: int) -> None:
-        place = stream_place_of(number)
+    def _past(self, place: Place) -> None:
+        """Past a place in the stream: what was asked so far is answered where it is rebuilt, and what joins there, the
+        explained number or a feature, asks below that."""
         self._begin(place, False)
         if len(self.live):
-            rows, of, at = self._now()
-            passed = self._answer(place, rows, of, at)
+            passed = self._answer(place, *self._now())
             if passed is not None:
                 kept = self.live
                 self._clear()
@@ -270,18 +270,7 @@ class Down:
         return below, of, at
 
     def _mid(self, layer: int, missed: Float[Tensor, "position d_model"]) -> None:
-        place = Place("mid", layer)
-        self._begin(place, False)
-        if len(self.live):
-            passed = self._answer(place, *self._now())
-            if passed is not None:
-                kept = self.live
-                self._clear()
-                if len(passed):
-                    self.asked[kept], self.live = passed, kept
-        self._begin(place, True)
-        if (asked := self._asks(place)) is not None:
-            self._add(*asked[:3])
+        self._past(Place("mid", layer))
         if len(self.live):
             self._rounded(missed, *self._now())
 

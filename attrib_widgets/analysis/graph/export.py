@@ -3,13 +3,15 @@
 The format is that of their public code: a feature's id is its layer, its number and its position, an error's number is
 -1, a token's id begins with E, and the explained number stands one layer above the last. Of dictionaries that are no
 transcoders the viewers know nothing: such features stand in their layer, and say in their label which place they are
-of. Where a layer has several dictionaries, numbers are counted on from one to the next, so that none is shared.
+of. Where a layer has several dictionaries, numbers are counted on from one to the next, so that none is shared. Groups
+are written as supernodes, each its name and the ids of its members, and what they put in is summed there as here.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,15 @@ def as_json(graph: Graph, slug: str, kept: Kept, share: float) -> dict[str, Any]
     a, names = graph.attribution, _Names(graph)
     numbers = kept.sources.nonzero()[:, 0].tolist()
     nodes = [names.source(graph.node(i), float(kept.ranks[i])) for i in numbers]
+    drawn = {
+        name: [names.of(graph.node(i)) for i in one.numbers if kept.sources[i]] for name, one in graph.groups.items()
+    }
+    supernodes = [[name, *members] for name, members in drawn.items() if members]
+    # the viewers draw what is pinned, and groups of that alone
+    pinned = [
+        *dict.fromkeys(i for _, *members in supernodes for i in members),
+        *([names.target["node_id"]] if supernodes else []),
+    ]
     links = []
     for row, source in kept.edges.nonzero().tolist():
         target = names.target["node_id"] if row == 0 else names.of(graph.target_of(row))
@@ -65,7 +76,7 @@ def as_json(graph: Graph, slug: str, kept: Kept, share: float) -> dict[str, Any]
             "node_threshold": share,
             "schema_version": 1,
         },
-        "qParams": {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""},
+        "qParams": {"pinnedIds": pinned, "supernodes": supernodes, "linkType": "both", "clickedId": "", "sg_pos": ""},
         "nodes": [*nodes, names.target],
         "links": links,
     }
@@ -119,7 +130,7 @@ class _Names:
         found = _node(self.of(node), feature, layer, node.position, kind, short, label, rank)
         return {**found, "activation": node.value if node.kind == "feature" else None}
 
-    @property
+    @cached_property
     def target(self) -> dict[str, Any]:
         """The explained number as a node of the viewers."""
         a, node = self.graph.attribution, self.graph.target

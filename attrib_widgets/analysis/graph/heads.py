@@ -55,15 +55,16 @@ class Ways(Down):
             passed = one.place == Place("pre", 0) or (one.place.layer or 0) < layer
             if gated is None or not passed or one.place.site == "z":  # a feature of heads is first read by its own
                 continue
-            read = held.values.part(self.w.in_stream(one.place, one.vector, layer), one.position)
+            arriving = self.w.arriving(one.place, one.vector, layer)
+            if arriving is None:
+                continue
+            read = held.values.part(arriving, one.position)
             each = torch.einsum("rhd,hd->hr", gated, read) * held.values.pattern[:, at, one.position]
             into += _carried(layer, at, each, [one.position] * len(each))
 
     def _answered(self, place: Place, rows: Rows, at: At) -> None:
-        """Whatever was asked higher up goes no further; of heads' outputs every head has its own numbers."""
+        """Of heads' outputs every head has its own numbers."""
         for source, into in zip(self.sources, self.carried, strict=True):
-            if place.is_stream and source.place != place:
-                into.clear()
             if place.site != "z" or source.place != place:
                 continue
             here, layer = at == source.position, place.layer or 0

@@ -90,6 +90,8 @@ class HeldOutlet:
         """(directions of what the sublayer gives, what the norm's bias puts in)."""
         bias = self._outlet.bias
         constant = rows.new_zeros(len(rows)) if bias is None else rows @ bias.double()
+        if self._outlet.plain:
+            return rows, constant
         return self._outlet.pull(rows) * self._scale[at][:, None], constant
 
     def part(self, given: Float[Tensor, "d_model"], position: int) -> Float[Tensor, "d_model"]:
@@ -183,7 +185,7 @@ class HeldAttention:
         n, values = len(self._rec.streams[0]), self.values
         spread = values.spread(rows, of, at, len(last), n)
         owners, places = (torch.arange(n, device=rows.device)[None] <= last[:, None]).nonzero().unbind(-1)
-        below, biased = values.below(spread[owners, places], places)
+        below, biased = values.below(spread[:, places, owners].transpose(0, 1), places)
         return Gathered(below, owners, places, biased, _along(values.missed, rows, at))
 
 
@@ -214,6 +216,10 @@ class HeldValues:
         self._w = projection.rows(0, projection.d_in).double()
         self._bias = None if projection.bias is None else projection.bias.double()
         self._norm = HeldNorm.at(input_norm(model, layer), rec.streams[layer])
+        # Through the norm once for all directions of the values, which are fewer than what is asked along them.
+        self._pulled = self._norm.norm.pull(self._w.T)
+        biased = self._w.T @ self._norm.norm.bias.double()
+        self._fixed = biased if self._bias is None else biased + self._bias
         v = self._made(self._norm(rec.streams[layer]))
         z = found.gated(self.pattern @ v).transpose(0, 1).flatten(1)
         self.missed = rec.z[layer].double() - z
@@ -244,12 +250,12 @@ class HeldValues:
 
     def spread(
         self, rows: Rows, of: Tensor, at: At, targets: int, n: int
-    ) -> Float[Tensor, "target position head d_head"]:
+    ) -> Float[Tensor, "head position target d_head"]:
         """Directions of z carried to the sources by the pattern."""
-        split = self.gated(rows, at)
-        dense = rows.new_zeros(targets, n, *split.shape[1:])
-        dense[of, at] = split
-        return torch.einsum("hts,kthd->kshd", self.pattern, dense)
+        split = self.gated(rows, at).transpose(0, 1)
+        dense = rows.new_zeros(len(split), n, targets, split.shape[-1])
+        dense[:, at, of] = split
+        return (self.pattern.transpose(1, 2) @ dense.flatten(2)).view_as(dense)
 
     def below(self, spread: Float[Tensor, "row head d_head"], at: At) -> tuple[Rows, Float[Tensor, "row"]]:
         """(directions of the stream before the layer, what biases put in), of directions of the values by head."""
@@ -257,5 +263,4 @@ class HeldValues:
         if self._headed is not None and self._scales is not None:
             shared = self._headed.pull(shared) * self._scales.transpose(0, 1)[at][..., None]
         flat = shared.flatten(1)
-        rows, biased = self._norm.pull(flat @ self._w.T, at)
-        return rows, biased if self._bias is None else biased + flat @ self._bias
+        return (flat @ self._pulled).mul_(self._norm.scale[at][:, None]), flat @ self._fixed

@@ -199,7 +199,8 @@ class Writer:
         if sae.norm == "layer_norm" and sae.writes is None:
             found = own.from_coordinates(centre.contiguous(), at)
         if self._skip is not None:
-            found = own.from_coordinates(rows @ self._skip.T, at)
+            skipped = own.from_coordinates(rows @ self._skip.T, at)
+            found = skipped if found is None else Asked(found.rows + skipped.rows, found.constant + skipped.constant)
         if sae.writes is not None or sae.coordinates == "raw":
             return found
         beside = rows.new_zeros(len(rows)) if found is None else found.constant
@@ -208,6 +209,16 @@ class Writer:
             return Asked(torch.zeros_like(rows) if found is None else found.rows, beside)
         if sae.coordinates == "centred":
             return Asked(centre if found is None else found.rows + centre, beside)
+        return found
+
+    def beside(self, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"] | None:
+        """What of something in the stream passes the features of a dictionary: the transpose of :meth:`passed`."""
+        sae, centre = self._own.sae, x.mean().expand_as(x)
+        centred = sae.coordinates == "centred"
+        found = centre if centred or sae.norm == "layer_norm" else None
+        if self._skip is not None:
+            skipped = (x - centre if centred else x) @ self._skip
+            found = skipped if found is None else found + skipped
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,9 @@ from torch import Tensor
 from ...model.identity.steady import steady
 from ...result import Table, strongest, with_others
 from ...saes.crosslayer import CrossLayer
+from ...saes.formats import local
 from ...saes.sae import SAE
-from ...words.components import Component
+from ...words.components import Component, component
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.targets import score
@@ -25,14 +26,15 @@ from ..opening.results import Contributions
 from .between import NOT_IN_HERE, Between, between, carried
 from .edges import CONSTANTS
 from .export import exported
+from .groups import Grouping
 from .heads import Carried
 from .live import LiveTwin, Removal, Spliced, Tested, edges_tested, explained_live, removed, spliced
 from .scores import Kept, Scores, leaves, prune, scores
-from .sources import Sources
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...words.components import ComponentLike
     from ...words.targets import AnyTarget
     from ..attribution.attribution import Attribution
 
@@ -41,7 +43,7 @@ NODES, EDGES = 0.8, 0.98
 
 
 @dataclass(eq=False, repr=False)
-class Graph(Sources):
+class Graph(Grouping):
     """Which features put how much into a number, and which into those. Made by :meth:`.Attribution.graph`.
 
     The rows are what was put into the explained number itself: they sum to it, as the edges into every other node that
@@ -84,7 +86,8 @@ class Graph(Sources):
         Raises:
             AttribError: shares outside of 0 to 1.
         """
-        if not (0 <= nodes <= 1 and 0 <= edges <= 1):
+        given = (nodes, edges)
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v <= 1 for v in given):
             raise AttribError(f"{nodes!r} and {edges!r} are not both shares.", "Give numbers from 0 to 1.")
         return self.kept if (nodes, edges) == (NODES, EDGES) else prune(self.weights, nodes, edges)
 
@@ -106,10 +109,13 @@ class Graph(Sources):
 
     # -- opening -----------------------------------------------------------------------------------------------------
     def into(self, target: str | None = None, kept: Kept | None = None) -> Contributions:
-        """Everything that was put into a node, the explained number where none is named: rows that sum to it.
+        """Everything that was put into a node or a group, the explained number where none is named: rows that sum to
+        it.
 
         With ``kept`` what pruning left out is one row.
         """
+        if target in self.groups:
+            return self.groups[target].into(kept)
         row = self._row(target)
         values, name = self.weights.edges[row], self.target.name if row == 0 else str(target)
         own = self.explained if row == 0 else float(self.pre[int(self.rows[row]) - 1])
@@ -161,8 +167,8 @@ class Graph(Sources):
     def heads(self, source: str, target: str | None = None) -> list[Carried]:
         """The heads that carried an edge, the strongest first: what each read of what the source wrote.
 
-        They sum to the part of the edge that crossed a head; the rest went along the stream (and through MLPs that are
-        passed through) at the source's own position.
+        They sum to the part of the edge that a head read of what the source itself wrote; the rest went along the
+        stream, or first through an MLP that is passed through.
 
         Raises:
             ComponentError: no such node, or a target that is not opened.
@@ -170,7 +176,6 @@ class Graph(Sources):
         self.attribution.run.check_fresh()
         return carried(self, [self.number(source)], self._row(target))[0]
 
-    @steady(end=False)
     def between(self, source: str, target: str | None = None) -> Between:
         """One edge opened: the heads that carried it, and what its source did to where heads look.
 
@@ -180,27 +185,43 @@ class Graph(Sources):
         Raises:
             ComponentError: no such node, or a target that is not opened.
         """
-        self.attribution.run.check_fresh()
-        return between(self, self.number(source), self._row(target))
+        return self.betweens([source], target)[0]
 
-    def why(self, source: str, target: str | None = None, side: str = "query") -> Attribution:
+    @steady(end=False)
+    def betweens(self, sources: Sequence[str], target: str | None = None) -> list[Between]:
+        """:meth:`between` for several sources of one target, in one walk.
+
+        Raises:
+            ComponentError: as there.
+        """
+        self.attribution.run.check_fresh()
+        return between(self, [self.number(source) for source in sources], self._row(target))
+
+    def why(
+        self, source: str, target: str | None = None, side: str = "query", head: ComponentLike | None = None
+    ) -> Attribution:
         """Why the head that carried most of an edge looked at its source: the parts of that attention score.
 
         Args:
             side: ``"query"`` splits the side that asked, ``"key"`` the side that was found.
+            head: another head that carried it.
 
         Raises:
-            ComponentError: no such node, or no head carried anything.
+            ComponentError: no such node, or no head, or not this one, carried anything.
         """
         found = self.heads(source, target)
+        if head is not None:
+            wanted = component(head)
+            found = [one for one in found if Component("head", one.layer, one.head) == wanted]
         if not found or self.asked is None:
             raise ComponentError(
-                f"No head carried anything from {source} to the {target or self.target.name}.",
+                f"{head or 'No head'} carried {'nothing' if head else 'anything'} from {source} to the "
+                f"{target or self.target.name}.",
                 "What it did to where heads look is told by graph.between(source, target).",
             )
         best = found[0]
-        head = Component("head", best.layer, best.head)
-        return self.asked(score(head, query=best.to, key=best.source, side=side))
+        part = Component("head", best.layer, best.head)
+        return self.asked(score(part, query=best.to, key=best.source, side=side))
 
     # -- against the live model --------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -273,7 +294,7 @@ class Graph(Sources):
         Returns:
             The file.
         """
-        return exported(self, Path(path).expanduser(), slug, self.pruned(nodes, edges), nodes)
+        return exported(self, local(path), slug, self.pruned(nodes, edges), nodes)
 
     # -- showing -----------------------------------------------------------------------------------------------------
     def title(self) -> str:

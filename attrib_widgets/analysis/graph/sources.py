@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -12,8 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...result import Sum
+from ...saes.sae import Fired
+from ...saes.store import Opened
 from ...words.errors import ComponentError
 from ...words.places import Place, dictionary_place
+from ..opening.carded import feature_card
+from ..opening.features import labels_of
 from .edges import Edges
 from .heads import Written
 from .held import HeldAttention
@@ -21,6 +27,7 @@ from .scores import Weights
 from .walk import Walk
 
 if TYPE_CHECKING:
+    from ...saes.cards import Card
     from ..attribution.attribution import Attribution
 
 
@@ -106,12 +113,17 @@ class Sources(Sum):
         words = a.target.words(a.model, a.run)
         return Node("target", words, "", a.reading.point.layer, at, a.run.tokens[at], -1, a.actual)
 
-    def _concepts(self, number: int) -> list[str] | None:
-        reader, saes = self.walk.readers[number], self.attribution.model.saes
-        if not saes.holds(reader.site, reader.sae):
-            return None
-        cards = saes.cards(reader.site)
-        return None if cards is None else cards.labels
+    def _concepts(self, number: int) -> Sequence[str] | None:
+        """What the features of a dictionary are called, as in concepts; read once."""
+        if number not in self._called:
+            reader, saes = self.walk.readers[number], self.attribution.model.saes
+            known = saes.holds(reader.site, reader.sae)
+            self._called[number] = labels_of(saes.opened(reader.site)) if known else None
+        return self._called[number]
+
+    @cached_property
+    def _called(self) -> dict[int, Sequence[str] | None]:
+        return {}
 
     def number(self, name: str) -> int:
         """The source that a name stands for, ``"L3.mlp/12@5"`` or ``"token@3"``; without ``@`` it is at the explained
@@ -120,8 +132,9 @@ class Sources(Sum):
         Raises:
             ComponentError: there is no such node, or it stands at several positions.
         """
-        label, _, where = name.replace(" ", "").partition("@")
-        at = int(where) if where.lstrip("-").isdigit() else None
+        label, apart, where = str(name).replace(" ", "").partition("@")
+        at = int(where) if re.fullmatch(r"-?\d+", where) else None
+        label = "" if apart and at is None else label  # a position that cannot be read is no position left out
         n, w = self.attribution.run.n_positions, self.weights
         at = None if at is None else self.attribution.run.position(at)
         found = self._features(label, at) if "/" in label and not label.endswith("/error") else []
@@ -144,6 +157,26 @@ class Sources(Sum):
             f"{name!r} {said}.",
             'Name a feature that fires with its position: "L3.mlp/12@5"; see to_dataframe("nodes").',
         )
+
+    def card(self, name: str) -> Card:
+        """The card of a feature that fires here: what it fires on, what it writes, and where it fires in this prompt.
+
+        Raises:
+            ComponentError: no such node, or none that is a feature.
+        """
+        number = self.number(name)
+        if number >= self.weights.features:
+            raise ComponentError(f"{name} is no feature, and has no card.", 'Name one as "L3.mlp/12@5".')
+        which, own = self._reader(number)
+        reader = self.walk.readers[which]
+        found = feature_card(
+            self.attribution, Opened(reader.sae), int(reader.features[own]), Fired(reader.sae, reader.x.float())
+        )
+        written = [writer.place for writer in self.walk.writers if any(a.reader == which for a in writer.answers)]
+        if len(written) > 1:
+            said = f"It writes to {len(written)} layers; promoted and suppressed are those of {written[0]} alone."
+            found.notes.append(said)
+        return found
 
     def _features(self, label: str, at: int | None) -> list[int]:
         place, _, feature = label.rpartition("/")

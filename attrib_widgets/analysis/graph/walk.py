@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from ..attribution.attribution import Attribution
 
 Held = TypeVar("Held", HeldAttention, HeldMLP)
-#: Bytes of held layers that stay with a run.
-KEPT = 128_000_000
+#: Bytes of held layers that stay with a run, and that stay while a graph is built.
+KEPT, BUILT = 128_000_000, 1_000_000_000
 
 
 class Walk:
@@ -44,6 +46,7 @@ class Walk:
     ) -> None:
         self.a, self.run, self.model, self.rec = a, a.run, a.model, a.run.record
         self.readers, self.writers, self._mlps = list(readers), list(writers), mlps
+        self._held: dict[tuple[str, int], Any] | None = None
         self.n, self.home = a.run.n_positions, a.model.home
         self._by_site: dict[Place, list[int]] = {}
         for number, reader in enumerate(self.readers):
@@ -120,18 +123,31 @@ class Walk:
 
     def _kept(self, key: tuple[str, int], make: Callable[[], Held]) -> Held:
         """What is held of a layer, kept with the run where all of it is small: another graph needs it again."""
-        known: dict[tuple[str, int], Held] = self.model.kept("held", dict, self.run)
-        if key in known:
-            return known[key]
-        found = make()
+        known: dict[tuple[str, int], Held] | None = self._held
         if self._size <= KEPT:
-            known[key] = found
-        return found
+            known = self.model.kept("held", dict, self.run)
+        if known is None:
+            return make()
+        if key not in known:
+            known[key] = make()
+        return known[key]
 
-    @property
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Inside, what was held stays held from walk to walk, as far as there is room."""
+        self._held = {} if self._size <= BUILT else None
+        try:
+            yield
+        finally:
+            self._held = None
+
+    @cached_property
     def _size(self) -> int:
-        """Bytes of what is held of all layers, about."""
-        return 8 * self.model.n_layers * self.widest * (8 * self.model.d_model + self.n * self.model.n_heads)
+        """Bytes of what is held of all layers, about: weights of projections, patterns, and gates."""
+        d, n, model = self.model.d_model, self.n, self.model
+        z = max((self.rec.z[i].shape[-1] for i in range(self._top) if self.rec.z), default=0)
+        neurons = max((made.activations.shape[-1] for made in self._mlps.values()), default=0)
+        return 8 * model.n_layers * (3 * d * z + 2 * d * neurons + 2 * n * neurons + n * n * model.n_heads)
 
     def in_stream(self, place: Place, vector: Float[Tensor, "width"], layer: int) -> Float[Tensor, "d_model"]:
         """What becomes of something written at a place in the stream before a later layer."""
@@ -140,6 +156,30 @@ class Walk:
             vector = vector * self.model.multiplier_of("mlp" if place.site == "mlp" else "attn")
         return vector * self.model.carried(start, layer)
 
+    def arriving(self, place: Place, vector: Float[Tensor, "width"], layer: int) -> Float[Tensor, "d_model"] | None:
+        """What a graph has of something written at a place in the stream before a later layer: where a dictionary
+        rebuilds the stream on the way, only what passes it by. None where nothing does."""
+        found: Tensor | None = self.in_stream(place, vector, layer)
+        first, last = self._steps.index(place), self._steps.index(stream_place_of(layer))
+        for number in sorted(self._written.values(), key=lambda w: -self._steps.index(self.writers[w].place)):
+            writer = self.writers[number]
+            if found is not None and writer.place.is_stream and last <= self._steps.index(writer.place) < first:
+                found = writer.beside(found)
+        return found
+
     def edges(self, targets: Int[Tensor, "target"]) -> Edges:
         """Everything that was put into some targets, a row each in the order given."""
+        self._hold()
         return Down(self, targets).edges()
+
+    def _hold(self) -> None:
+        """Hold all layers at once where they stay held: the model is made quiet once, and not for every layer."""
+        if self._size > KEPT:  # what takes longer is not for others to wait for
+            return
+        with self.model.quiet():
+            for layer in range(self._top):
+                level = self.model.level(layer)
+                if level.sublayers and level.heads and level.values:
+                    _ = self.held_attention(layer).values
+                if level.sublayers and layer in self._mlps:
+                    self.held_mlp(layer)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
 from ...model.identity.steady import steady
+from ...model.parts.streams import as_one
 from ...model.run import Prediction, Predictions
 from ...result import Result, Table
 from ...words.components import whole
@@ -236,6 +237,8 @@ def logit_lens(
 ) -> LogitLens:
     """Read the stream before layer 0 and after every layer as if it were the last.
 
+    Several streams beside each other are brought together as the model does it behind its last layer.
+
     No tensor over layer, position and vocabulary is ever held. The last row is what the model printed where the run
     kept it, and its own final norm and unembedding of the recorded stream elsewhere.
 
@@ -339,9 +342,9 @@ def _fill(lens: LogitLens, start: int, stop: int) -> None:
 
 
 def _stream(run: Run, name: str) -> Float[Tensor, "position d_model"]:
-    """The recorded stream of a row."""
+    """The recorded stream of a row; of several, what the model would make of them behind its last layer."""
     which = place(name)
-    return run.record.mid(which.row) if which.site == "mid" else run.record.streams[which.row]
+    return run.record.mid(which.row) if which.site == "mid" else as_one(run.model, run.record, which.row)
 
 
 def _printed(run: Run, at: list[int]) -> Float[Tensor, "position vocab"]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ...model.parts.streams import as_one
 from ...model.running.batch import together
 from ...model.running.worker import Cancelled
 from ...model.tracing.record import record_many
@@ -143,7 +144,9 @@ class _Reader:
         model = self.model
         for chunk in together(model, list(enumerate(rows)), 512 * 2**20):
             found = record_many(model, [ids for _, ids in chunk])
-            streams = [torch.cat([one.streams[i].to(model.home) for one in found]) for i in range(model.n_layers + 1)]
+            streams = [
+                torch.cat([as_one(model, one, i).to(model.home) for one in found]) for i in range(model.n_layers + 1)
+            ]
             x = [streams[0]]
             for i in range(model.n_layers):
                 x += [torch.cat([one.mid(i).to(model.home) for one in found])] if self.mid else []

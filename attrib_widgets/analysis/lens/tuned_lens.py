@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.model import load
+from ...model.parts.streams import one_stream
 from ...model.running.memory import readable
 from ...result import Result, Table
 from ...saes.fit import another
@@ -265,6 +266,7 @@ def refuse_without_mid(model: Model) -> None:
     Raises:
         GranularityError: there is none, or it is not known.
     """
+    one_stream(model, "between attention and MLP there is one of them alone", "Leave out mid=.")
     if model.parallel:
         raise GranularityError(
             f"Attention and MLP of {model.name} read the same stream: there is none between them.", "Leave out mid=."

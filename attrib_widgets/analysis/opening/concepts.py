@@ -9,7 +9,7 @@ opens by part. So all rows sum to the number that is explained, and every one of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,18 +22,20 @@ from ...result import Table, shown, strongest, with_others
 from ...saes.cards import Card, written_direction
 from ...saes.reading import activations
 from ...saes.sae import SAE
-from ...saes.store import Opened
 from ...words.components import Component, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
+from ...words.several import listed
 from ...words.text import how_many, number, signed
-from .features import asked, called, direction_of, features, fired_at, fixed_parts, joined, opened_up
+from ..reading.features import Inside
+from .features import asked, direction_of, features, fired_at, fixed_parts, joined, labels_of, opened_up
 from .results import OBSERVED, Contributions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..attribution.attribution import Attribution
+    from .searching import FoundFeatures
 
 #: The last row.
 UNSAID = "in no feature"
@@ -196,6 +198,18 @@ class Concepts(Contributions):
         given = None if a.model.saes.holds(written.site, written.sae) else written.sae
         return features(a, self.through(row), given).card(int(written.firing[self.rows[row][1]]))
 
+    def search(self, query: str) -> FoundFeatures:
+        """The features of these dictionaries whose label holds a word, or which fire on it or behind it in their
+        strongest contexts: those that fire here first.
+
+        Raises:
+            AttribError: nothing to look for. ComponentError: no dictionary has cards. ModelError: the model has changed
+            since the run.
+        """
+        from .searching import search
+
+        return search(self, query)
+
     def like(self, which: int | str | Component, cosine: float | None = None) -> list[Component]:
         """The features of all layers that stand for one concept here, the largest contribution first.
 
@@ -215,7 +229,7 @@ class Concepts(Contributions):
             if isinstance(cosine, bool) or not isinstance(cosine, int | float) or not -1 <= cosine <= 1:
                 raise ComponentError(f"{cosine!r} is no cosine.", "Give a number from −1 to 1, 0.7 for example.")
             to = self._direction(one)
-            alike = [row for row in range(self.firing) if float(self._direction(row) @ to) >= cosine]
+            alike = [row for row in range(self.firing) if row == one or float(self._direction(row) @ to) >= cosine]
         else:
             label = self.concepts[one]
             same = [row for row in range(self.firing) if label and self.concepts[row] == label]
@@ -265,14 +279,14 @@ class Concepts(Contributions):
 
 @steady(end=False)
 @torch.no_grad()
-def concepts(a: Attribution, use: Iterable[PlaceLike] | None = None) -> Concepts:
+def concepts(a: Attribution, use: PlaceLike | Iterable[PlaceLike] | None = None) -> Concepts:
     """See :meth:`Attribution.concepts`."""
     a.run.check_fresh()
-    allowed = None if use is None else {dictionary_place(spec) for spec in use}
-    for place in allowed or ():
-        a.model.saes.opened(place)  # refuses what is not there
-    written, unused = list[Written](), list[str]()
-    for options in _splits(a):
+    if isinstance(a.reading, Inside):
+        raise a.reading.none()
+    written, unused, splits = list[Written](), list[str](), list(_splits(a))
+    allowed = None if use is None else _allowed(a, use, {p for options in splits for _, p in options})
+    for options in splits:
         found, passed = _first(a, [(parts, p) for parts, p in options if allowed is None or p in allowed])
         written += found
         unused += passed
@@ -301,6 +315,27 @@ def concepts(a: Attribution, use: Iterable[PlaceLike] | None = None) -> Concepts
     )  # fmt: skip
     made.title, made.note = _title(made), _note(made, sum(one.sae.n_features for one in written))
     return made
+
+
+def _allowed(a: Attribution, use: PlaceLike | Iterable[PlaceLike], known: Set[Place]) -> set[Place]:
+    """The places whose dictionaries are to be taken, one or several by name.
+
+    Raises:
+        ComponentError: none, one without a dictionary, or one whose dictionary splits no part of this attribution.
+    """
+    found = list(dict.fromkeys(dictionary_place(spec) for spec in listed(use)))
+    if not found:
+        raise ComponentError("No place is named in use=[].", 'Name some, use=["L2.z", "L8.mlp"], or leave it out.')
+    for place in found:
+        a.model.saes.opened(place)  # refuses what is not there
+        if place not in known or (place.is_stream and a.model.saes[place].writes is None):
+            raise ComponentError(
+                f"The dictionary of {place} splits no part of what is explained here.",
+                f'Of a stream nobody wrote what it splits: open it as a.features("{place}").'
+                if place.is_stream
+                else "Name one of an attention or an MLP below it.",
+            )
+    return set(found)
 
 
 def _told(label: str, parts: bool = False) -> set[str]:
@@ -340,15 +375,8 @@ def _first(a: Attribution, options: list[tuple[list[Component], Place]]) -> tupl
             said.append(f"{site} cannot be used: {reason}")
             continue
         if opened.sae.target == own:
-            found.append(_written(a, parts, opened.sae, _labels(opened)))
+            found.append(_written(a, parts, opened.sae, labels_of(opened)))
     return found, said
-
-
-def _labels(opened: Opened) -> Sequence[str] | None:
-    """What the features of a dictionary are called; None where nobody calls them anything."""
-    if opened.described is None:
-        return None if opened.cards is None else opened.cards.labels
-    return [called(opened, feature) for feature in range(opened.sae.n_features)]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ is at the second.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +24,18 @@ from ...model.identity.steady import steady
 from ...model.parts.outlet import Sublayer, outlet_of
 from ...result import Table, shown, with_others
 from ...saes.arithmetic import arithmetic
-from ...saes.cards import Card, card_of
-from ...saes.cards.related import source_tokens
+from ...saes.cards import Card
 from ...saes.fit import fit, whose
 from ...saes.loaded import is_loaded, read_sae
 from ...saes.reading import Activations, activations
 from ...saes.sae import SAE, Fired
-from ...saes.store import GIVE_TEXTS, Opened, open_folder
+from ...saes.store import Opened, open_folder
 from ...words.components import Component, component, whole
-from ...words.errors import AttribError, ComponentError
+from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import kind_of, share, signed, visible
 from ..reading.features import read_place
+from .carded import feature_card
 from .heads import attention_direction, direction_behind
 from .results import Contributions
 
@@ -112,7 +112,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
     """See :meth:`Attribution.features`."""
     found, name = _opened(which)
     first = _dictionary(a, site_of(a, found, name), sae)
-    read = first.sae
+    read = _writing(first.sae)
     site = read.site
     if read.writes is not None:  # the row is what it writes, whichever end was named
         found, name = _opened(read.writes)
@@ -143,15 +143,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
     fired = Fired(read, held.x)
 
     def opened(feature: int) -> Card:
-        a.run.check_fresh()
-        # Cards may have come since; those of another dictionary, given for the place meanwhile, are not this one's.
-        own = sae is None and a.model.saes.holds(site, read)
-        now = a.model.saes.opened(site, make=True) if own else first
-        here = (a.run.tokens, fired)
-        without = GIVE_TEXTS if own else ""
-        card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=without, others=now.described)
-        card.notes += [] if now.fit is None else [now.fit.line]
-        card.sources = _sources(a, read, feature, card.here)
+        card = feature_card(a, first, feature, fired, given=sae is not None, head=head)
         if feature in firing:
             i = firing.index(feature)
             fires, value = float(strengths[i]), float(values[i])
@@ -191,16 +183,11 @@ def called(opened: Opened, feature: int) -> str:
     return own or ("" if opened.described is None else opened.described.label(feature))
 
 
-def _sources(a: Attribution, sae: SAE, feature: int, here: list[float]) -> tuple[int, list[float]] | None:
-    """Where a feature of heads fires (at what is explained, else where it does most), and what each token adds to it;
-    None where it does not fire or that cannot be told."""
-    at = a.reading.position if here[a.reading.position] > 0 else max(range(len(here)), key=here.__getitem__)
-    if sae.site.site != "z" or here[at] <= 0:
-        return None
-    try:
-        return at, source_tokens(a.model, a.run.record, sae, feature, at).tolist()
-    except AttribError:  # a dictionary that norms, or an attention that is not exact
-        return None
+def labels_of(opened: Opened) -> Sequence[str] | None:
+    """What the features of a dictionary are called; None where nobody calls them anything."""
+    if opened.described is None:
+        return None if opened.cards is None else opened.cards.labels
+    return [called(opened, feature) for feature in range(opened.sae.n_features)]
 
 
 def fired_at(a: Attribution, sae: SAE, held: Activations, at: int) -> tuple[Int[Tensor, "row"], Float[Tensor, "row"]]:
@@ -411,15 +398,21 @@ def contribution(a: Attribution, feature: Component) -> float:
     Raises:
         ComponentError: no dictionary for it, no such feature, or behind what is explained.
     """
-    site = dictionary_place(feature.site or "")
-    rows: list[Component | Place] = [site]
-    if site.site == "z":
-        rows = [c for c in a.components if c.kind == "head" and c.layer == site.layer]
-    number, total = feature.index or 0, 0.0
-    for row in rows:
-        found = features(a, row)
-        total += float(found.values[found.numbers.index(number)]) if number in found.numbers else 0.0
-    return total
+    row, name = _opened(dictionary_place(feature.site or ""))
+    if isinstance(row, Component) and row.kind == "attn":  # all heads of its layer at once
+        row = Place("z", row.layer)
+    sae = _writing(_dictionary(a, site_of(a, row, name), None).sae)
+    sae.check(number := feature.index or 0)
+    at, held = a.reading.position, activations(a.model, a.run.record, sae)
+    firing, strengths = fired_at(a, sae, held, at)
+    if not bool((here := firing == number).any()):
+        return 0.0
+    if sae.writes is not None:
+        row, name = _opened(sae.writes)
+        site_of(a, row, name)
+    strength = float(strengths[here].double()) * float(sae.undone_by(held.x[at].float()))
+    u = direction_of(a, row).to(sae.w_dec.device)
+    return strength * float(sae.w_dec[number].double() @ u)
 
 
 def site_of(a: Attribution, which: Component | Place, name: str) -> Place:
@@ -449,11 +442,6 @@ def site_of(a: Attribution, which: Component | Place, name: str) -> Place:
 def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | Any | None) -> Opened:
     """The dictionary that was given, else the model's own."""
     if sae is None:
-        if site not in a.model.saes:
-            raise ComponentError(
-                f"There is no dictionary for {site} of {a.model.name}.",
-                f'Give it one, model.saes["{site}"] = aw.read_sae(folder), or only here: a.features(row, folder).',
-            )
         return a.model.saes.opened(site)
     if isinstance(sae, str | Path):
         return open_folder(a.model, site, sae)
@@ -467,6 +455,21 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | Any | None)
     return Opened(sae)
 
 
+def _writing(sae: SAE) -> SAE:
+    """The dictionary, which rebuilds something that is added to the stream.
+
+    Raises:
+        ComponentError: it rebuilds what an MLP reads, of which no row is made.
+    """
+    if sae.target.site == "mlp_in":
+        raise ComponentError(
+            f"{sae!r} rebuilds what the MLP reads behind its norm, which nobody adds to the stream: it splits no row.",
+            f'Explain why a feature fires, aw.attribute(run, "{sae.site}/12"), or take it out: aw.ablate(model, run, '
+            f'components=["{sae.site}/12"]).',
+        )
+    return sae
+
+
 def direction_of(a: Attribution, which: Component | Place) -> Float[Tensor, "d_out"]:
     """The explained direction where the dictionary of a row writes, float64; for a head zero outside its slice, for the
     place of all heads not."""
@@ -474,7 +477,8 @@ def direction_of(a: Attribution, which: Component | Place) -> Float[Tensor, "d_o
     if kind not in ("head", "z"):
         sublayer: Sublayer | None = "mlp" if kind == "mlp" else "attn" if kind == "attn_out" else None
         behind = kind in ("layer", "post")  # what the layer multiplies its stream by is in it already
-        found = direction_behind(a, (which.layer or 0) + behind, sublayer or "pre").double()
+        part = "attn" if kind == "mid" else sublayer or "pre"  # between the two the attention's join is passed
+        found = direction_behind(a, (which.layer or 0) + behind, part).double()
         return found if sublayer is None else outlet_of(a.model, sublayer, which.layer or 0).scaled(found)
     layer, d = which.layer or 0, a.model.geometry[which.layer or 0].d_head
     out = a.model.out(layer)

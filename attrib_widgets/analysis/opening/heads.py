@@ -20,6 +20,7 @@ from ...words.text import percent, signed, visible
 from ..reading.decomposition import Rows, decompose
 from ..reading.features import Inside
 from ..reading.point import ReadPoint
+from ..reading.ways import direction_at
 from .results import Contributions, Through
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
 def direction_behind(a: Attribution, layer: int, part: str) -> Float[Tensor, "d_model"]:
     """The explained direction of the raw stream as what a part of ``layer`` writes meets it (``"attn"``, ``"mlp"``;
     ``"pre"``: what stands before the layer)."""
-    point = a.reading.point
-    return stream_direction(a) * a.model.carried(layer, point.layer, part, point.mid)
+    return direction_at(a.run, a.reading.point, stream_direction(a), a.reading.position, layer, part)
 
 
 def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:

@@ -15,6 +15,7 @@ from ...words.components import Component, head, mlp
 from ...words.errors import GranularityError
 from ..reading.decomposition import Closed, has_attention_bias, head_columns
 from ..reading.features import Inside
+from ..reading.ways import AtOnce
 from .heads import head_rows
 from .mlps import neuron_rows
 
@@ -53,7 +54,7 @@ def _heads(run: Run, reading: Inside) -> tuple[list[Component], list[float], flo
         product = run.record.z[layer][at].double() * reading.z.double()
         return parts, [float(product[head_rows(model, part)].sum()) for part in parts], 0.0
     assert reading.along is not None
-    columns, rounded = head_columns(run, layer, reading.along[None], [at], False)
+    columns, rounded = head_columns(run, layer, AtOnce(reading.along[None]), [at], False)
     parts += [Component("attn.bias", layer)] if has_attention_bias(model, layer) else []
     return parts, [float(column) for column in columns], float(rounded)
 

@@ -17,25 +17,25 @@ from torch import Tensor
 
 from ...model.parts.attention import Attended, attend, value_scale
 from ...model.parts.experts import mlp_input
-from ...model.parts.joins import Factor
 from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
 from ...model.parts.neurons import called
 from ...model.parts.projections import input_norm, value_factor, value_norm
 from ...model.tracing.record import record_inside
-from ...words.components import Component
+from ...words.components import BESIDES, Component
 from ...words.errors import GranularityError
 from ..reading.decomposition import decompose
 from ..reading.neurons import mlp_point
 from ..reading.point import ReadPoint
+from ..reading.ways import Meeting, meets
 from .heads import carried_along, head_direction, output_direction, shares
 from .mlps import Pulled, missed_by_neurons, pulled_back
 
 if TYPE_CHECKING:
-    from ...model.model import Model
     from ...model.run import Run
 
 #: Which sublayer a part belongs to; the others stand before their layer.
-_PARTS = {"head": "attn", "attn": "attn", "attn.bias": "attn", "mlp": "mlp", "beside": "beside"}
+PARTS = {"head": "attn", "attn": "attn", "attn.bias": "attn", "mlp": "mlp"}
+PARTS |= {site: site for site in BESIDES}
 #: Numbers that one call of the decomposition may make at once.
 CHUNK = 4_000_000
 
@@ -59,7 +59,7 @@ class Expanded:
     """Rows ``values[position, component]`` and ``constants`` that sum to what a part wrote along a direction.
 
     Row (p, c) is what ``components[c]`` wrote at ``positions[p]`` along ``weights[p] * pulled`` of the stream that was
-    split, times ``carried[c]`` where it wrote. With ``z`` the rows are heads, each read in what it hands on.
+    split, as that meets what it wrote there (``meets``). With ``z`` the rows are heads, each read in what it hands on.
     """
 
     components: list[Component]
@@ -68,25 +68,22 @@ class Expanded:
     weights: Float[Tensor, "position"]
     pulled: Float[Tensor, "d_model"]
     constants: list[tuple[Component, float]]
-    carried: list[Factor]
+    meets: Meeting
     z: Sequence[Float[Tensor, "d_head"]] = ()
 
     def written(self, position: int, component: int) -> Written:
         """One row, as something to split in turn; both arguments number the rows."""
         value = float(self.values[position, component])
         part, at = self.components[component], self.positions[position]
-        direction = self.weights[position] * self.pulled * self.carried[component]
+        direction = self.meets(self.weights[position] * self.pulled, position, component)
         return Written(part, at, direction, value, self.z[component] if self.z else None)
 
 
-def carried_to(model: Model, components: Sequence[Component], point: ReadPoint) -> list[Factor]:
-    """What becomes of one unit that each of ``components`` writes on its way to ``point``."""
+def meeting(run: Run, components: Sequence[Component], point: ReadPoint, positions: Sequence[int]) -> Meeting:
+    """How directions of the raw stream at ``point`` meet what each of ``components`` wrote at ``positions``."""
     starts = [(c.layer or 0) + (c.kind == "layer") for c in components]
-    parts = [_PARTS.get(c.kind, "pre") for c in components]
-    known: dict[tuple[int, str], Factor] = {}
-    for start, part in dict.fromkeys(zip(starts, parts, strict=True)):
-        known[start, part] = model.carried(start, point.layer, part, point.mid)
-    return [known[each] for each in zip(starts, parts, strict=True)]
+    parts = [PARTS.get(c.kind, "pre") for c in components]
+    return meets(run, point, list(zip(starts, parts, strict=True)), positions)
 
 
 def _present(constants: list[tuple[Component, float]]) -> list[tuple[Component, float]]:
@@ -115,6 +112,7 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
             taken.append(carried_along(run, w.part, w.at, z, w.value, found, w.part.index or 0, w.at))
         directions = torch.stack([t.direction for t in taken if t.direction is not None])
         rows = decompose(run, ReadPoint(layer), norm, directions, everywhere)
+        meet = meeting(run, rows.components, ReadPoint(layer), everywhere)
         for number, (w, carried) in enumerate(zip(some, taken, strict=True)):
             parts, constant, rounded = shares(run, w.part, carried, rows, number)
             constants = [
@@ -124,8 +122,7 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
             ]
             weights = carried.weights * scale
             pulled = norm.pull(directions[number])
-            carry = carried_to(model, rows.components, ReadPoint(layer))
-            yield Expanded(rows.components, everywhere, parts, weights, pulled, _present(constants), carry)
+            yield Expanded(rows.components, everywhere, parts, weights, pulled, _present(constants), meet)
 
 
 @dataclass(frozen=True)
@@ -293,7 +290,7 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
             scale[i : i + 1],
             pulled[i],
             _present([(name, float(value[i])) for name, value in named]),
-            carried_to(run.model, rows.components, point),
+            meeting(run, rows.components, point, [w.at]),
         )
         for i, w in enumerate(written)
     ]

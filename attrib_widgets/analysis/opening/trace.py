@@ -26,7 +26,7 @@ from ...words.errors import AttribError
 from ...words.text import digits_of, number, others_label, share, signed, visible
 from ..reading.features import Inside
 from .heads import head_rows, stream_direction
-from .step import Expanded, Written, carried_to, expand_heads, expand_mlps
+from .step import Expanded, Written, expand_heads, expand_mlps, meeting
 from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
 from .totals import MLPs as MLPs
 
@@ -255,7 +255,7 @@ def _first(a: Attribution, mlps: MLPs) -> Expanded:
         u.new_ones(1),
         u,
         [(c, v) for c, v in rows if not c.writes],
-        carried_to(a.model, [c for c, _ in parts], a.reading.point),
+        meeting(a.run, [c for c, _ in parts], a.reading.point, [a.position]),
     )
 
 
@@ -274,7 +274,7 @@ def _first_inside(a: Attribution, reading: Inside, rows: list[tuple[Component, f
         u.new_ones(1),
         u,
         [row for row in rows if row not in parts],
-        [1.0] * len(parts),
+        lambda v, _, __: v,
         () if reading.z is None else [reading.z[head_rows(a.model, c)] for c, _ in parts],
     )
 

@@ -12,12 +12,13 @@ from ...model.parts.experts import mixture
 from ...model.parts.neurons import neurons_at
 from ...model.parts.outlet import outlet_of
 from ...saes.cards import unembedded
-from ...words.components import Component
+from ...words.components import BESIDES, Component
 from ...words.errors import ComponentError
 from ..reading.point import ReadPoint
+from ..reading.ways import passage_to
 from .heads import head_rows
 from .results import Worked, Writes
-from .step import carried_to
+from .step import PARTS
 
 if TYPE_CHECKING:
     from ...model.run import Run
@@ -67,8 +68,15 @@ def written_vector(run: Run, which: Component, at: int, until: ReadPoint | None 
         ComponentError: the row is a correction (rounding, soft cap, a score's bias) and writes nothing.
     """
     until = ReadPoint(run.model.n_layers) if until is None else until
-    (carried,) = carried_to(run.model, [which], until)
-    return _written(run, which, at) * carried
+    start, part = (which.layer or 0) + (which.kind == "layer"), PARTS.get(which.kind, "pre")
+    if run.model.n_streams == 1:
+        return _written(run, which, at) * run.model.carried(start, until.layer, part, until.mid)
+    passage, rec = passage_to(run, until, [at]), run.record
+    if which.kind in ("embed", "layer"):
+        state = rec.states[start][at].double() - (rec.states[start - 1][at].double() if start else 0)
+        return passage.standing(start, state[None])[0]
+    written = _written(run, which, at)
+    return passage.arrived(passage.of(start, part)[0], written)
 
 
 def _written(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
@@ -87,8 +95,9 @@ def _written(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
         return out * write.scale(rec.mlp_out[layer][at : at + 1])
     if which.kind == "attn":
         return rec.attn_write[layer][at].float()
-    if which.kind == "beside":
-        return rec.beside_write[layer][at].float()
+    if which.kind in BESIDES:
+        written: list[Tensor] = getattr(rec, f"{which.kind}_write")
+        return written[layer][at].float()
     if which.kind == "layer":
         return rec.wrote(layer)[at].float()
     if which.kind in ("head", "attn.bias"):

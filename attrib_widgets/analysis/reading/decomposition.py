@@ -18,12 +18,10 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm
 from ...model.anatomy.rounding import refuse_above
-from ...model.parts.closing import stream_error
 from ...model.parts.outlet import outlet_of
-from ...model.selfcheck.causes import within
 from ...words.components import Component, head, mlp
-from ...words.errors import GranularityError
 from .point import Reading, ReadPoint
+from .ways import Arriving, dotted, refuse_unclosed, way_of
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -55,7 +53,8 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
         if not level.sublayers:
             parts.append(Component("layer", layer))
             continue
-        parts += [Component("beside", layer)] if _first(model) else []
+        others = besides(model, layer, point)
+        parts += [Component(site, layer) for site in others if first(model, site)]
         if level.heads:
             parts += [head(layer, h) for h in range(model.heads_of(layer))]
             if has_attention_bias(model, layer):
@@ -64,13 +63,18 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
             parts.append(Component("attn", layer))
         if layer < point.mlps:
             parts.append(mlp(layer))
-            parts += [Component("beside", layer)] if model.anatomy.beside and not _first(model) else []
+        parts += [Component(site, layer) for site in others if not first(model, site)]
     return parts
 
 
-def _first(model: Model) -> bool:
-    """Whether a third part of every layer is added with its attention."""
-    return model.anatomy.beside is not None and model.anatomy.beside.first
+def first(model: Model, site: str) -> bool:
+    """Whether what a layer adds beside attention and MLP, by its site, is added with its attention."""
+    return model.anatomy.besides[site].first
+
+
+def besides(model: Model, layer: int, point: ReadPoint) -> list[str]:
+    """The sites of what ``layer`` adds beside attention and MLP before ``point``."""
+    return [site for site in model.anatomy.besides if layer < point.mlps or first(model, site)]
 
 
 def absent_heads(
@@ -114,105 +118,64 @@ def decompose(
     scale = norm.scale(x)
     v = norm.pull(directions)
 
-    def read(tensor: Tensor, layer: int | None = None, part: str = "pre") -> Tensor:
-        """[direction, position] of a tensor [position, d_model] written by a part of ``layer`` (None: as it is at the
-        point): in float64, so that nothing but the model rounds."""
-        factor = 1.0 if layer is None else model.carried(layer, point.layer, part, point.mid)
-        if isinstance(factor, Tensor):
-            return _read(v.double() * factor.double(), tensor, paired).float()
-        return _read(v, tensor, paired).float() * factor
-
-    columns: list[Tensor] = []
-    stream = heads = torch.zeros(1 if paired else len(v), len(index), device=v.device)
-    if model.anatomy.pos:
-        assert rec.embed is not None and rec.pos is not None
-        embed, pos = rec.embed[index].double(), rec.pos[index].double()
-        columns += [read(embed, 0), read(pos, 0)]
-        stream = stream + read(rec.streams[0][index].double() - embed - pos, 0)
-    else:
-        columns.append(read(rec.streams[0][index], 0))
+    way = way_of(run, point, v, index, paired)
+    columns, stream = way.embedded()
+    heads = torch.zeros_like(stream)
     for layer in range(point.attentions):
         level = model.level(layer)
         if not level.sublayers:
-            columns.append(read(rec.wrote(layer)[index], layer + 1))
+            columns.append(way.whole(layer))
             continue
-        if layer < point.mlps:
-            how = rec.streams[layer].dtype, model.parallel, index, model.carry(layer)
-            missed, bound = stream_error(rec, layer, *how)
-            what = f"the sublayers of layer {layer} do not add up to what it writes"
-            _refuse_above(model, layer, missed, bound, what)
-        else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
-            before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
-            missed = x.double() - rec.passed(layer, before) - attn
-            missed = missed - rec.beside_write[layer][index].double() if _first(model) else missed
-        columns += [read(rec.beside_write[layer][index], layer)] if _first(model) else []
-        stream = stream + (read(missed, layer + 1) if layer < point.mlps else read(missed))
+        stream = stream + way.rounded(layer)
+        written = {site: getattr(rec, f"{site}_write")[layer][index] for site in besides(model, layer, point)}
+        columns += [way.part(layer, site, written[site]) for site in written if first(model, site)]
         if level.heads:
-            arriving = v * model.carried(layer, point.layer, "attn", point.mid)
-            split, rounded = head_columns(run, layer, arriving, index, paired)
+            split, rounded = head_columns(run, layer, way, index, paired)
             columns += split
             heads = heads + rounded
         else:
-            columns.append(read(rec.attn_write[layer][index], layer, "attn"))
+            columns.append(way.part(layer, "attn", rec.attn_write[layer][index]))
         if layer < point.mlps:
-            columns.append(read(rec.mlp_write[layer][index], layer, "mlp"))
-            behind = model.anatomy.beside and not _first(model)
-            columns += [read(rec.beside_write[layer][index], layer)] if behind else []
+            columns.append(way.part(layer, "mlp", rec.mlp_write[layer][index]))
+        columns += [way.part(layer, site, written[site]) for site in written if not first(model, site)]
+    stream = stream + way.read()
     return Rows(
         parts_below(model, point),
         torch.stack(columns, -1) * scale[None, :, None],
         stream * scale,
         heads * scale,
-        read(x) * scale,
+        dotted(v, x, paired).float() * scale,
         directions @ norm.bias,
     )
 
 
-def _refuse_above(model: Model, layer: int, missed: Tensor, bound: Tensor, where: str) -> None:
-    """:func:`refuse_above`, with the hook or the adapter that came after the model was loaded."""
-    try:
-        refuse_above(missed, bound, where)
-    except GranularityError as reason:
-        if not (cause := within(model, layer)):
-            raise
-        said = f"{reason.message.rstrip('.')}{cause}."
-        hint = "Load the model again, aw.load(model.hf, model.tokenizer): that layer is then one part, the others stay."
-        raise GranularityError(said, hint) from None
-
-
-def _read(v: Tensor, tensor: Float[Tensor, "position d_model"], paired: bool) -> Float[Tensor, "direction position"]:
-    """Dot products in float64: of every direction with every position, or of each with its own."""
-    v, tensor = v.double(), tensor.double()
-    return (v * tensor).sum(-1)[None] if paired else v @ tensor.T
-
-
 def head_columns(
-    run: Run, layer: int, v: Tensor, index: list[int], paired: bool
+    run: Run, layer: int, way: Arriving, index: list[int], paired: bool
 ) -> tuple[list[Tensor], Float[Tensor, "direction position"]]:
     """Columns of one layer's heads and attention bias, and the rounding of their sum, all [direction, position]."""
     model, rec = run.model, run.record
-    write = outlet_of(model, "attn", layer)
+    write, v = outlet_of(model, "attn", layer), way.arriving(layer, "attn")
     given, written = rec.attn_out[layer][index], rec.attn_write[layer][index]
     directions, scale = write.pull(v), write.scale(given)
     out, z = model.out(layer), rec.z[layer][index].float()
     product, pulled = out.read(z, directions)
     missed, bound = out.missed(z, given, product, model.out_lengths(layer))
     z, through = (t.view(len(t), model.heads_of(layer), -1) for t in (z, pulled))
-    heads = (z * through).sum(-1)[None] if paired else torch.einsum("phd,khd->kph", z, through)
-    per_head = heads * scale[None, :, None]
-    columns = list(per_head.unbind(-1))
-    _refuse_above(model, layer, missed, bound, f"the heads of layer {layer} do not add up to their output projection")
-    rounded = _read(directions, missed, paired).float() * scale
+    heads = (z * through.view(-1, *z.shape)).sum(-1) if paired else torch.einsum("phd,khd->kph", z, through)
+    columns = list(way.gathered(layer, "attn", heads * scale[None, :, None]).unbind(-1))
+    refuse_unclosed(model, layer, missed, bound, f"the heads of layer {layer} do not add up to their output projection")
+    rounded = dotted(directions, missed, paired).float() * scale
     if not write.plain:
         missed, bound = write.error(given, written)
         refuse_above(missed, bound, f"what the attention of layer {layer} adds is not what was recorded")
-        rounded = rounded + _read(v, missed, paired).float()
+        rounded = rounded + dotted(v, missed, paired).float()
     if has_attention_bias(model, layer):
         constant = write.constant(v)
         inside = directions @ out.bias if out.bias is not None else torch.zeros_like(constant)
         # [direction] stands for every position, or it is paired with them
-        columns.append((inside * scale + constant)[None] if paired else inside[:, None] * scale + constant[:, None])
-    return columns, rounded
+        inside, constant = ((t.view(-1, len(index)) if paired else t[:, None]) for t in (inside, constant))
+        columns.append(way.gathered(layer, "attn", inside * scale + constant))
+    return columns, way.gathered(layer, "attn", rounded)
 
 
 @dataclass

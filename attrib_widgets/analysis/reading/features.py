@@ -69,7 +69,8 @@ class Inside(Reading):
         """The layer that it is inside."""
         return self.site.layer or 0
 
-    def _none(self) -> TargetError:
+    def none(self) -> TargetError:
+        """What to say where a direction of the stream is needed."""
         return TargetError(
             f"A feature of {self.site} is read inside a sublayer: no direction of the stream stands for it.",
             "Open its rows: a.through() and a.sources(head) of heads, aw.neuron of a neuron, a.trace() of both.",
@@ -78,12 +79,12 @@ class Inside(Reading):
     @property
     def norm(self) -> FrozenNorm:  # type: ignore[override]
         """Raises TargetError: it reads through none."""
-        raise self._none()
+        raise self.none()
 
     @property
     def direction(self) -> Float[Tensor, "d_model"]:  # type: ignore[override]
         """Raises TargetError: it has none in the stream."""
-        raise self._none()
+        raise self.none()
 
 
 class _Seen(nn.Module):
@@ -117,10 +118,8 @@ def read_place(model: Model, place: Place) -> Place:
     saes = model.saes
     if place.site != "mlp" or place in saes:
         return place
-    into, middle = Place("mlp_in", place.layer), Place("mid", place.layer)
-    if into in saes:
-        return into
-    return middle if middle in saes and saes[middle].writes == place else place
+    across = (Place("mlp_in", place.layer), Place("mid", place.layer))
+    return next((into for into in across if into in saes and saes[into].writes == place), place)
 
 
 def dictionary_at(model: Model, place: Place) -> SAE:
@@ -131,11 +130,7 @@ def dictionary_at(model: Model, place: Place) -> SAE:
     """
     found = read_place(model, place)
     if found not in model.saes:
-        raise ComponentError(
-            f"There is no dictionary for {place} of {model.name}.",
-            f'Give it one, model.saes["{place}"] = aw.read_sae(folder); there are '
-            f"{', '.join(map(str, model.saes)) or 'none'}.",
-        )
+        raise model.saes.lacking(place)
     return model.saes[found]
 
 

@@ -112,7 +112,7 @@ class SurveyedPart(Result):
 def columns_of(parts: list[Component]) -> list[str]:
     """Names of the columns of a map of layers: heads by number, then what is no head."""
     heads = sorted({part.index for part in parts if part.kind == "head" and part.index is not None})
-    names = {"mlp": "MLP", "attn": "attn", "beside": "beside", "layer": "layer"}
+    names = {"mlp": "MLP", "attn": "attn", "laurel": "laurel", "beside": "beside", "layer": "layer"}
     return [*(f"H{h}" for h in heads), *(name for kind, name in names.items() if any(p.kind == kind for p in parts))]
 
 

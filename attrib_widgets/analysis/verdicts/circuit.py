@@ -138,7 +138,7 @@ def planned(parts: int, pairs: int = 1, halves: int = HALVES) -> int:
 
 def universe(model: Model) -> list[Place]:
     """The parts that a circuit is chosen from: the embedding, and every part that the model is split into."""
-    order = {"z": 0, "attn": 0, "mlp": 1, "beside": 2, "layer": 3}
+    order = {"laurel": -1, "z": 0, "attn": 0, "mlp": 1, "beside": 2, "layer": 3}
     found = [p for c in every_part(model, [None]) for p in c.parts]
     return [EMBEDDING, *sorted(found, key=lambda p: (p.layer or 0, order[p.site], p.head or 0))]
 

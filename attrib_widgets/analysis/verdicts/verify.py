@@ -290,6 +290,7 @@ _KINDS = {
     "head": "heads",
     "attn": "attention layers",
     "mlp": "MLPs",
+    "laurel": "learned residuals",
     "beside": "third parts of layers",
     "layer": "whole layers",
 }

@@ -143,14 +143,15 @@ class Beside:
     """A third part that every layer adds to its stream beside attention and MLP: ``L0.beside``. ``path`` is of the
     module whose output is added, relative to the layer, ``name`` says what it is.
 
-    It runs behind the MLP, or with ``first`` in front of the attention: it is then added with that, and carries a state
-    along the sequence as a :class:`Mixer` does. ``multiplier`` scales what it adds, as :attr:`Anatomy.multiplier` does
-    for the others.
+    It runs behind the MLP, or with ``first`` in front of the attention: it is then added with that. With ``state`` it
+    carries one along the sequence as a :class:`Mixer` does. ``multiplier`` scales what it adds, as
+    :attr:`Anatomy.multiplier` does for the others.
     """
 
     path: str
     name: str
     first: bool = False
+    state: bool = False
     multiplier: str | None = None
     tag: str = ""
 
@@ -158,6 +159,32 @@ class Beside:
     def short(self) -> str:
         """What it is in a few letters."""
         return self.tag or _bare(self.name)
+
+
+@dataclass(frozen=True)
+class AltUp:
+    """Several streams beside each other for every position, of which the layers read and write one: alternating updates
+    (Baykal et al. 2023, arXiv 2301.13310), as Gemma 3n has them.
+
+    In front of a layer every stream becomes itself and a mixture of all, by the coefficients that ``predict`` gives:
+    the active one is what attention and MLP read and write. What that is more than before is then added to every
+    stream, times 1 + what ``correct`` gives; the output of :attr:`Anatomy.beside` to all but the first. ``laurel`` is
+    added with the attention, and the sum multiplied by ``shrink``. Behind the last layer all streams but the first pass
+    the projections of ``merge``, are brought to the length of the first (divided by their own, ``least`` where that is
+    shorter), and the mean of all is what the final norm reads.
+
+    ``predict``, ``correct`` and ``laurel`` are relative to the layer, ``merge`` is a list of modules; ``streams`` and
+    ``active`` name config entries: how many there are, and the number of the active one.
+    """
+
+    predict: str
+    correct: str
+    merge: str
+    laurel: Beside
+    streams: str = "altup_num_inputs"
+    active: str = "altup_active_idx"
+    shrink: float = 0.5**0.5
+    least: float = 1e-5**0.5
 
 
 @dataclass(frozen=True)
@@ -200,12 +227,13 @@ class Anatomy:
     when the attention and the MLP read the same stream. ``mixers`` are what some layers have in place of attention. An
     anatomy without ``attn`` knows whole layers only.
 
-    ``beside`` is a third part of every layer. ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one
-    (``".name"``: an attribute of the layers, the same in all of them) that scales what every sublayer adds,
-    ``attn_multiplier`` that of the attention where it has one of its own, ``attn_factor`` what its input is multiplied
-    by behind its norm, ``carry`` an attribute of the layers, a number that multiplies the stream behind a layer once
-    all is added to it, ``logit_scale`` a config entry that multiplies the logits (``"/name"`` divides), ``softcap`` the
-    cap of the final logits. ``refused`` maps a config entry's value to the reason why a model with it is refused.
+    ``beside`` is a third part of every layer, ``altup`` what a model has that carries several streams. ``n_heads`` and
+    ``n_kv_heads`` name config entries, ``multiplier`` one (``".name"``: an attribute of the layers, the same in all of
+    them) that scales what every sublayer adds, ``attn_multiplier`` that of the attention where it has one of its own,
+    ``attn_factor`` what its input is multiplied by behind its norm, ``carry`` an attribute of the layers, a number that
+    multiplies the stream behind a layer once all is added to it, ``logit_scale`` a config entry that multiplies the
+    logits (``"/name"`` divides), ``softcap`` the cap of the final logits. ``refused`` maps a config entry's value to
+    the reason why a model with it is refused.
     """
 
     layers: str
@@ -225,6 +253,7 @@ class Anatomy:
     mlp_mul: str | None = None
     mlp_post_norm: str | None = None
     beside: Beside | None = None
+    altup: AltUp | None = None
     attn_multiplier: str | None = None
     attn_factor: str | None = None
     mlp_output: str | None = None  # when not the MLP module's own output; "<path": what that module reads
@@ -238,6 +267,12 @@ class Anatomy:
     n_heads: str | int = "num_attention_heads"
     n_kv_heads: str | int | None = "num_key_value_heads"
     refused: tuple[tuple[str, Any, str], ...] = ()
+
+    @property
+    def besides(self) -> dict[str, Beside]:
+        """What a layer adds beside attention and MLP, by its site."""
+        found = {"laurel": None if self.altup is None else self.altup.laurel, "beside": self.beside}
+        return {site: part for site, part in found.items() if part is not None}
 
 
 def find(root: nn.Module, path: str | None) -> nn.Module | None:

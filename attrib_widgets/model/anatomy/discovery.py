@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
-from .anatomy import QKV, Anatomy, Beside, Experts, find, missing, text_config, with_changes
+from .anatomy import QKV, AltUp, Anatomy, Beside, Experts, find, missing, text_config, with_changes
 from .families import FAMILIES, LLAMA
 from .weights import widths
 
@@ -158,6 +158,7 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         mlp_down=_first(plain, _DOWN, inside) or f"{mlp}.down_proj",
         mlp_post_norm=_norm(layer, _MLP_POST),
         beside=_beside(layer),
+        altup=_altup(layer, base.layers.rpartition(".")[0]),
         **_scaled_mlp(layer, mlp),
         attn_multiplier=".attn_out_multiplier" if hasattr(layer, "attn_out_multiplier") else None,
         attn_factor=".attention_in_multiplier" if hasattr(layer, "attention_in_multiplier") else None,
@@ -253,10 +254,19 @@ def _beside(layer: nn.Module) -> Beside | None:
     if find(layer, "post_per_layer_input_norm") is not None:
         return Beside("post_per_layer_input_norm", "a per-layer embedding", tag="per layer")
     if find(layer, "mamba") is not None and find(layer, "self_attn") is not None:
-        return Beside("mamba", "a Mamba mixer", first=True, multiplier=".ssm_out_multiplier", tag="Mamba")
+        return Beside("mamba", "a Mamba mixer", first=True, state=True, multiplier=".ssm_out_multiplier", tag="Mamba")
     if find(layer, "block_sparse_moe") is not None and find(layer, "shared_mlp") is not None:
         return Beside("shared_mlp", "a shared MLP", multiplier="residual_multiplier")
     return None
+
+
+def _altup(layer: nn.Module, home: str) -> AltUp | None:
+    """How the layers of a model mix several streams, by their names; None where there is one."""
+    if find(layer, "altup.prediction_coefs") is None or find(layer, "laurel") is None:
+        return None
+    laurel = Beside("laurel", "a learned residual", first=True, tag="LAuReL")
+    merge = f"{home}.altup_unembed_projections".removeprefix(".")
+    return AltUp("altup.prediction_coefs", "altup.correction_coefs", merge, laurel)
 
 
 def _twice(attention: nn.Module) -> bool:

@@ -30,6 +30,9 @@ def bias_of(module: nn.Module) -> Tensor | None:
 
 def device_of(module: nn.Module) -> torch.device | None:
     """Where a module's numbers are, packed ones too; None where it has none."""
+    own = next((t for t in module._parameters.values() if t is not None), None)  # what parameters() begins with
+    if own is not None:
+        return own.device
     return next((t.device for held in (module.parameters(), module.buffers()) for t in held), None)
 
 

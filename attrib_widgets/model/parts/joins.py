@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,7 +23,7 @@ Factor: TypeAlias = "float | Float[Tensor, 'd_model']"
 class Join:
     """``stream := keep * stream + gain * given + shift``, [d_model] each, float32; None where it changes nothing.
 
-    ``given`` is what the sublayer gives behind its post-norm.
+    ``given`` is what the sublayer gives behind its post-norm; ``gain`` holds the model's multiplier, where it has one.
     """
 
     keep: Float[Tensor, "d_model"] | None
@@ -47,10 +48,12 @@ class Join:
         total = self.gained(given.float())
         return total if self.shift is None else total + self.shift
 
-    def removed(self, written: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
-        """The opposite of :meth:`added`, in float32; infinite where nothing of ``given`` was added."""
+    def removed(
+        self, written: Float[Tensor, "*shape d_model"], given: Float[Tensor, "*shape d_model"]
+    ) -> Float[Tensor, "*shape d_model"]:
+        """The opposite of :meth:`added`, in float32; where a gain of 0 adds nothing, what was ``given``."""
         own = written if self.shift is None else written - self.shift
-        return own if self.gain is None else own / self.gain
+        return own if self.gain is None else torch.where(self.gain == 0, given.float(), own / self.gain)
 
     def size(self, given: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
         """The sizes of the terms of :meth:`added`, in float64: what they are rounded by.

@@ -26,7 +26,8 @@ Sublayer = Literal["attn", "mlp"]
 
 @dataclass(frozen=True)
 class Outlet:
-    """How the output of one sublayer enters the stream: ``multiplier * norm(output)``, by way of its ``join``."""
+    """How the output of one sublayer enters the stream: ``multiplier * norm(output)``, or by way of its ``join``, whose
+    gain holds the multiplier."""
 
     norm: FrozenNorm | None
     multiplier: float
@@ -92,4 +93,5 @@ def outlet_of(model: Network, sublayer: Sublayer, layer: int) -> Outlet:
     """The :class:`Outlet` of the attention or the MLP of ``layer``."""
     path = getattr(model.anatomy, f"{sublayer}_post_norm")
     norm = None if path is None else model.norm(path, layer)
-    return Outlet(norm, model.multiplier_of(sublayer), model.join(sublayer, layer))
+    join = model.join(sublayer, layer)
+    return Outlet(norm, model.multiplier_of(sublayer) if join is None else 1.0, join)

@@ -36,8 +36,10 @@ def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
     patterns of one layer, comes on top while it runs.
     """
     anatomy, geo = model.anatomy, model.geometry
-    inside = sum(_kept(model, part) for part in ("attn", "mlp", "beside")) if anatomy.attn else 0
+    inside = sum(_kept(model, part) for part in ("attn", "mlp", *anatomy.besides)) if anatomy.attn else 0
     streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0) + _joins(model)
+    if anatomy.altup is not None:  # all of them, and what attention, MLP and the final norm read of them
+        streams += (geo.n_layers + 1) * model.n_streams + 2 * geo.n_layers
     heads = sum(layer.n_heads * layer.d_head for layer in geo.layers) if anatomy.attn else 0
     per_token = streams * geo.d_model + heads
     size = model.stream_dtype.itemsize  # a cap may be computed in more digits than what comes before it
@@ -47,8 +49,6 @@ def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
 
 def _kept(model: Network, part: str) -> int:
     """Tensors of one part of a layer: what it gives and, where a norm or a multiplier follows, writes."""
-    if part == "beside" and model.anatomy.beside is None:
-        return 0
     return 1 + bool(getattr(model.anatomy, f"{part}_post_norm", None) or model.multiplier_of(part) != 1)
 
 

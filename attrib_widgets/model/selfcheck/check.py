@@ -32,6 +32,7 @@ from ..identity.stamp import interventions
 from ..parts.between import Between, read_between, streams_beside
 from ..parts.closing import stream_error
 from ..parts.scores import score_cap
+from ..parts.streams import read_error
 from ..tracing.causality import AHEAD, causality_error
 from ..tracing.joining import read_joins
 from ..tracing.order import absent_parts, unordered_parts
@@ -268,7 +269,7 @@ def _refuse_many_streams(model: Model, known: dict[Any, Any]) -> None:
     key = ("streams", model.anatomy.layers)
     if key not in known:
         known[key] = streams_beside(model, probe_ids(model)[:2])
-    if known[key] > 1:
+    if known[key] > 1 and (model.anatomy.altup is None or known[key] != model.n_streams):
         raise AnatomyError(
             f"its layers give {known[key]} streams beside each other for every position, and what a part writes "
             "is in no single one of them"
@@ -355,6 +356,8 @@ def _check(model: Model, known: dict[Any, Any]) -> SelfCheck:
             f"({anatomy.final_norm}) of the stream (off by {power(found.numbers['read-out'])} times its rounding)"
         )
     model.norm(anatomy.final_norm)
+    if anatomy.altup and not found.note("streams", worst(*read_error(model, rec, model.n_layers))):
+        raise AnatomyError(f"its {model.n_streams} streams do not come to what {anatomy.final_norm} reads")
     if anatomy.pos:
         assert rec.embed is not None and rec.pos is not None
         total = rec.embed.double() + rec.pos.double()
@@ -385,6 +388,7 @@ def _record(model: Model, known: dict[Any, Any]) -> Recording:
         a.multiplier,
         a.attn_multiplier,
         a.beside,
+        a.altup,
         a.mixers,
     )
     given = () if a.qkv is None else (*a.qkv.arguments.values(), a.qkv.penalty_of)
@@ -407,7 +411,7 @@ def _joined(
 ) -> tuple[Recording, Mapping[int, str], frozenset[int]]:
     """What was recorded, once more where layers join what their sublayers give otherwise than by a plain sum."""
     a = model.anatomy
-    if a.attn is None or a.beside is not None or a.carry is not None or model.parallel:
+    if a.attn is None or a.beside is not None or a.altup is not None or a.carry is not None or model.parallel:
         return rec, unread, frozenset()
 
     def closes(record: Recording, layer: int) -> bool:

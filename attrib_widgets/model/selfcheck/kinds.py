@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...words.kinds import Kind
+from ...words.text import enumerated
 from .levels import named_layers, reasons_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ TOGETHER = Kind("all heads", "all heads of the layer together, not split as in o
 def kinds_of(model: Model) -> dict[str, Kind]:
     """By label: mixers in the place of attention, third parts, and what is coarser than in other layers."""
     found: dict[str, Kind] = {}
-    levels, beside = model.check.levels, model.anatomy.beside
+    levels = model.check.levels
     mixers = [model.mixer(i) if level.sublayers else None for i, level in enumerate(levels)]
     uneven = len({level.granularity for level in levels}) > 1 or any(mixers)
     for i, (level, mixer) in enumerate(zip(levels, mixers, strict=True)):
@@ -31,9 +32,9 @@ def kinds_of(model: Model) -> dict[str, Kind]:
             found[f"L{i}.mid"] = Kind(f"behind {mixer.short}", f"the stream behind {mixer.name}, in front of the MLP")
         elif not level.heads and uneven:
             found[f"L{i}.attn"] = TOGETHER
-        if beside is not None:
-            more = f": {STATE}" if beside.first else ""
-            found[f"L{i}.beside"] = Kind(beside.short, f"{beside.name} beside attention and MLP{more}")
+        for site, beside in model.anatomy.besides.items():
+            more = f": {STATE}" if beside.state else ""
+            found[f"L{i}.{site}"] = Kind(beside.short, f"{beside.name} beside attention and MLP{more}")
     return found
 
 
@@ -43,16 +44,16 @@ def mixers_said(model: Model) -> str:
     ``"Exact per head in 1 of 3 layers: L0 and L2 have a gated delta net in place of attention"``, and why what is not
     split for another reason is not.
     """
-    check, beside = model.check, model.anatomy.beside
+    check, besides = model.check, [part.name for part in model.anatomy.besides.values()]
     split = [i for i, level in enumerate(check.levels) if level.sublayers]
     mixers: dict[str, list[int]] = {}
     for i in split:
         if (mixer := model.mixer(i)) is not None:
             mixers.setdefault(mixer.name, []).append(i)
     said = [f"{_have(layers)} {name} in place of attention" for name, layers in mixers.items()]
-    if beside is not None and split:
+    if besides and split:
         every = len(split) == model.n_layers
-        said.append(f"{'every layer has' if every else _have(split)} {beside.name} beside attention and MLP")
+        said.append(f"{'every layer has' if every else _have(split)} {enumerated(besides)} beside attention and MLP")
     if not said:
         return ""
     other = {i: level.reason for i, level in enumerate(check.levels) if not any(i in at for at in mixers.values())}

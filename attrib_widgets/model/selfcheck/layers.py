@@ -13,6 +13,7 @@ from ..parts.closing import head_error, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
 from ..parts.projections import value_norm
+from ..parts.streams import read_error, state_error
 from ..tracing.ports import port
 from .causes import within
 from .levels import Exact, Level, whole
@@ -44,11 +45,10 @@ class Checked:
 
     def level(self, layer: int) -> Level:
         """How far ``layer`` splits, and why not further."""
-        model, rec = self.model, self.rec
+        model = self.model
         if reason := model.unread.get(layer):
             return whole(reason)
-        how = rec.streams[layer].dtype, model.parallel, slice(None), model.read_carry(layer)
-        if not self.note("stream", worst(*stream_error(rec, layer, *how))):
+        if not self.note("stream", self._stream(layer)):
             parts = f"{port(model, 'attn_added', layer).path} and {port(model, 'mlp_added').path} of layer {layer}"
             return whole(f"{parts} do not add up to what the layer writes{within(model, layer)}")
         inside = Exact(self._inside(layer))
@@ -57,6 +57,16 @@ class Checked:
         if why := self._heads(layer):
             return Level(heads=Exact(f"{why}{within(model, layer)}, so heads are not shown"), inside=inside)
         return self._attention(layer, inside)
+
+    def _stream(self, layer: int) -> float:
+        """How far the parts of ``layer`` are from what it writes; of several streams, and from what they read."""
+        model, rec = self.model, self.rec
+        if model.anatomy.altup is None:
+            how = rec.streams[layer].dtype, model.parallel, slice(None), model.read_carry(layer)
+            return worst(*stream_error(rec, layer, *how))
+        if not self.note("streams", max(worst(*read_error(model, rec, layer, mid)) for mid in (False, True))):
+            return math.inf
+        return worst(*state_error(model, rec, layer))
 
     def _heads(self, layer: int) -> str:
         """Why the heads of ``layer`` do not add up; "" where they do."""

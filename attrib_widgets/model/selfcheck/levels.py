@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ...words.components import BESIDES
 from ...words.errors import GranularityError
 from ...words.text import enumerated
 
@@ -23,7 +24,7 @@ Split = Literal["sublayers", "heads", "sources", "values", "scores", "inside", "
 GRANULARITIES = ("heads", "sublayers", "layers")
 #: What a part or a place of a layer needs to be exact, by its kind or site.
 NEEDED: Mapping[str, Split] = {
-    **dict.fromkeys(("attn", "mlp", "beside", "mlp.bias", "neuron", "expert", "attn_in", "mlp_in", "mid"), "sublayers"),
+    **dict.fromkeys(("attn", "mlp", *BESIDES, "mlp.bias", "neuron", "expert", "attn_in", "mlp_in", "mid"), "sublayers"),
     **dict.fromkeys(("head", "attn.bias", "z"), "heads"),
     "pattern": "sources",
     "v": "values",  # whose values several heads share is known from their projection

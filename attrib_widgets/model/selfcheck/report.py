@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 QUESTIONS = {
     "read-out": "the printed logits = unembedding of the final norm of the stream",
     "embedding": "token + position embedding = what layer 0 reads",
+    "streams": "what attention, MLPs and the final norm read = all streams, as they are mixed",
     "stream": "before + attention + MLP = after, in every layer",
     "heads": "the heads' writes + bias = the attention's output",
     "attention": "softmax of q . k, times v = what the heads gathered",
@@ -112,8 +113,7 @@ def _exact(model: Model) -> list[str]:
         if level.sublayers and not level.heads:
             mixer = model.mixer(layer)
             found.insert(0, "attention and MLP" if mixer is None else f"{mixer.name} and the MLP")
-        if level.sublayers and model.anatomy.beside is not None:
-            found.append(model.anatomy.beside.name)
+        found += [part.name for part in model.anatomy.besides.values()] if level.sublayers else []
         groups.setdefault(tuple(found or ["the layer as a whole"]), []).append(layer)
     if len(groups) == 1:
         return [f"exact: {', '.join(next(iter(groups)))}"]

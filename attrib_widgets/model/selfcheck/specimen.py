@@ -100,7 +100,7 @@ _ENTRIES: dict[str, dict[str, Any]] = {
         ffn_config=dict(ffn_hidden_size=16, moe_num_experts=4, moe_top_k=2),
     ),
     "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64},
-    "gemma3n_text": {**_SHARED, "activation_sparsity_pattern": [0.0] * LAYERS, "laurel_rank": 4},
+    "gemma3n_text": {**_SHARED, "activation_sparsity_pattern": [0.8, 0.0, 0.4], "laurel_rank": 4},
     "gemma4_text": {**_SHARED, "global_head_dim": HEAD_DIM},
     "gemma4_unified_text": {**_SHARED, "global_head_dim": HEAD_DIM},
     "granitemoehybrid": {**_MAMBA, "layer_types": _HYBRID, "shared_intermediate_size": 32},

@@ -174,9 +174,7 @@ def tried(family: str) -> Family:
         count = sum(bool(getattr(level, split)) for level in levels)
         exact[split] = f"{count} of {len(levels)}" if count else ""
     found = [mixer.name for i in range(model.n_layers) if (mixer := model.mixer(i)) is not None]
-    beside = model.anatomy.beside
-    if beside is not None and exact["experiments"]:
-        found.append(f"{beside.name} beside")
+    found += [f"{part.name} beside" for part in model.anatomy.besides.values() if exact["experiments"]]
     mixers = ", ".join(dict.fromkeys(found))
     return Family(
         family, model.granularity.removesuffix("s"), **exact, mixers=mixers, inside=inside, known=known, reason=why

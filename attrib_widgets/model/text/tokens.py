@@ -265,10 +265,11 @@ class Tokens:
         if not ids:
             alone = "" if begin is None else f", or give bos=True: {self.token(begin)} alone is then the prompt"
             raise PositionError("The prompt has no tokens.", f"Type at least one word{alone}.")
-        outside = next((i for i in ids if not 0 <= i < self.n_embeddings), None)
+        count = self.n_embeddings  # once: it is looked up among the modules
+        outside = next((i for i in ids if not 0 <= i < count), None)
         if outside is not None:
             raise TokenizerError(
-                f"Token id {outside} is outside this model's vocabulary ({self.n_embeddings} tokens).",
+                f"Token id {outside} is outside this model's vocabulary ({count} tokens).",
                 "Is this the tokenizer that belongs to the model?",
             )
         return ids

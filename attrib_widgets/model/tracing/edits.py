@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...words.errors import ComponentError
+from ..parts.streams import one_stream
 from .ports import WRITE, mixes_before, place
 
 if TYPE_CHECKING:
@@ -64,6 +65,17 @@ def relevant(model: Model, writes: Intervention, target: int) -> list[Edit]:
         elif index:
             kept.append(replace(w, positions=tuple(w.positions[i] for i in index), value=w.value[index]))
     return [w for w in kept if w.positions]
+
+
+def refuse_narrow(model: Model, writes: Iterable[Edit]) -> None:
+    """What is put in front of a layer is all that the layer reads.
+
+    Raises:
+        GranularityError: it is one stream, of a model that carries several.
+    """
+    for w in writes:
+        if w.site == "pre" and w.layer < model.n_layers and w.value.shape[-1] != model.n_streams * model.d_model:
+            one_stream(model, "a direction of one is no direction of what a layer reads")
 
 
 class Placed(NamedTuple):

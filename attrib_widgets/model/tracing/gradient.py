@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...words.components import BESIDES
 from ...words.errors import AttribError
 from ..anatomy.anatomy import below, find
 from ..identity.belonging import refuse_moved
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 #: Sites that write to the stream, or are it.
-_WRITES = ("pre", "z", "attn", "mlp", "beside", "layer")
+_WRITES = ("pre", "z", "attn", "mlp", *BESIDES, "layer")
 NEEDLESS = "aw.patch is exact and needs none; attributions need none either."
 
 
@@ -74,8 +75,8 @@ def differentiate(
     _refuse_strays(base.model)
     model, root = base.model, base.model.traced
     # Where streams are put in, one more row is the run itself.
-    recorded = base.record.streams
-    given = {port.place(*where): torch.cat([t, recorded[where[1]][None].to(t)]) for where, t in (starts or {}).items()}
+    recorded = {where: base.record.at(*port.place(*where))[None] for where in starts or {}}
+    given = {port.place(*where): torch.cat([t, recorded[where].to(t)]) for where, t in (starts or {}).items()}
     anatomy = model.anatomy
     asked = [port.place(*where) for where in places]
     kept_too = [port.place(*where) for where in keep]
@@ -101,7 +102,7 @@ def differentiate(
                         row.put(block, _leaf(given.get(place, entered).to(entered.device), model.stream_dtype))
                     if row.site == PRE.site and i in cut:
                         began = row.get(block)
-                    if row.site in ("attn", "mlp", "beside") and i in cut and model.check.levels[i].sublayers:
+                    if row.site in ("attn", "mlp", *BESIDES) and i in cut and model.check.levels[i].sublayers:
                         row.put(block, _stopped(row.get(block), cut[i], rows))
                     if place not in wanted:
                         continue

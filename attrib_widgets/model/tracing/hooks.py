@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ...words.components import Component
 from ...words.errors import ComponentError
 from ...words.places import Place
+from ..parts.streams import one_stream
 from .ports import Port, port
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def place(model: Model, site: Site) -> tuple[nn.Module, Port]:
 
     Raises:
         ComponentError: no such site.
+        GranularityError: a stream, of a model that carries several.
     """
     layer = site.layer
     kind = site.kind if isinstance(site, Component) else site.site
@@ -63,6 +65,8 @@ def place(model: Model, site: Site) -> tuple[nn.Module, Port]:
             f"{site} is no place for a dictionary in this model.",
             f'Use the stream "L0.post" to "L{model.n_layers - 1}.post", "L0.mlp" or "L0.z", and so on.',
         )
+    if _PORTS[kind] in ("pre", "mid", "post"):
+        one_stream(model, "a dictionary of streams reads one")
     return model.layer(layer), port(model, _PORTS[kind])
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, AttribError, ComponentError
-from ..anatomy.anatomy import Anatomy, Mixer, below, find, path_of
+from ..anatomy.anatomy import AltUp, Anatomy, Mixer, below, find, path_of
+from ..parts.streams import one_stream
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -35,6 +36,7 @@ class Port:
             queries, keys and values; the others only look.
         held: the layer keeps the very tensor as its stream: a write changes it in place, beside the module's input.
         aside: the tensor may be the stream itself: what only this module reads of it is a view.
+        stacked: several streams in front of the batch, which pass side by side as one wide stream.
     """
 
     site: str
@@ -43,6 +45,7 @@ class Port:
     written: bool = True
     held: bool = False
     aside: bool = False
+    stacked: bool = False
 
     def of(self, layer: Any) -> Any:
         """The module in ``layer``, or the envoy in its envoy."""
@@ -59,7 +62,7 @@ class Port:
     # -- in a trace: reads and writes must follow the order of the table -----------------------------------------
     def get(self, block: Any) -> Tensor:
         """The tensor that passes here in a trace; ``block`` is the envoy of a layer."""
-        return tensor_of(getattr(self.of(block), self.end))
+        return self._out(tensor_of(getattr(self.of(block), self.end)))
 
     def put(self, block: Any, value: Tensor) -> None:
         """Let the model go on with ``value``."""
@@ -67,7 +70,16 @@ class Port:
         if self.held:
             self.get(block).copy_(value)
         else:
-            setattr(envoy, self.end, with_tensor(getattr(envoy, self.end), value))
+            before = getattr(envoy, self.end)
+            setattr(envoy, self.end, with_tensor(before, self._in(value, tensor_of(before))))
+
+    def _out(self, tensor: Tensor) -> Tensor:
+        """What passes, in front of it the batch."""
+        return tensor.movedim(0, -2).flatten(-2) if self.stacked else tensor
+
+    def _in(self, tensor: Tensor, before: Tensor) -> Tensor:
+        """The opposite, for a tensor in the place of ``before``."""
+        return tensor.unflatten(-1, (len(before), -1)).movedim(-2, 0) if self.stacked else tensor
 
     def given(self, block: Any) -> dict[str, Any]:
         """What the module is given by name."""
@@ -89,12 +101,22 @@ class Port:
 
         def before(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
             if args:
-                return (with_tensor(args[0], change(tensor_of(args[0]))), *args[1:]), named
+                return (changed(args[0]), *args[1:]), named
             name, value = next(iter(named.items()))
-            return args, {**named, name: with_tensor(value, change(tensor_of(value)))}
+            return args, {**named, name: changed(value)}
 
         def after(_: nn.Module, __: Any, output: Any) -> Any:
-            return with_tensor(output, change(tensor_of(output)))
+            return changed(output)
+
+        def changed(value: Any) -> Any:
+            passes = tensor_of(value)
+            out = self._out(passes)
+            found = change(out)
+            if found is out:
+                return value
+            if self.held:  # beside the module, the layer goes on with this tensor as its stream
+                return with_tensor(value, passes.copy_(self._in(found, passes)))
+            return with_tensor(value, self._in(found, passes))
 
         if self.end == "input":
             handle: RemovableHandle = module.register_forward_pre_hook(before, with_kwargs=True)
@@ -128,6 +150,8 @@ def ending(model: Network) -> tuple[Any, Port]:
 
 #: No port: what a layer adds to the stream as a whole, between the stream before it and the one behind it.
 WRITE = "layer"
+#: Sites that are replaced where there is one stream alone, which is all that a layer reads and writes.
+ONE_STREAM = ("mid", WRITE)
 
 
 @lru_cache(maxsize=256)
@@ -137,7 +161,8 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     Beside the sites of :mod:`...words.places`: ``"attn_added"`` and ``"mlp_added"`` are what becomes of a sublayer's
     output before it is added to the stream (a multiplier apart): behind its post-norm where there is one, else the
     output itself. ``"entered"`` is the output of the MLP's input projection. There is no ``"mid"`` where attention
-    and MLP read the same stream.
+    and MLP read the same stream. Of several streams ``"pre"`` is all of them side by side, ``"predict"`` and
+    ``"correct"`` are the coefficients by which the layer mixes them, and ``"active"`` is the one that attention reads.
     """
     a = anatomy
     if a.attn is None or a.attn_out is None or a.mlp is None:  # a model of which whole layers are known
@@ -146,14 +171,17 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     mlp_in = a.mlp_in if a.mlp == a.mlp_down and a.mlp_in else a.mlp
     writer = a.mlp_output or a.mlp
     first = [Port("beside", a.beside.path, "output")] if a.beside and a.beside.first else []
-    rows = [PRE, *first, Port("attn_in", mixer.path if mixer else a.attn, "input", aside=True)]
+    start = [PRE]
+    if a.altup is not None and a.attn_norm is not None:
+        start = [*_mixed(a.altup, a.attn_norm), Port("laurel", a.altup.laurel.path, "output")]
+    rows = [*start, *first, Port("attn_in", mixer.path if mixer else a.attn, "input", aside=True)]
     if a.qkv is not None and mixer is None:
         rows += [Port(which, below(a.attn, getattr(a.qkv, which)), "output", written=False) for which in "qkv"]
     rows += [] if mixer else [Port("z", a.attn_out, "input")]
     gives = mixer.path if mixer else a.attn_out
     rows += [Port("attn", gives, "output"), Port("attn_added", a.attn_post_norm or gives, "output")]
     if not is_parallel:
-        rows += [Port("mid", a.mlp_norm or mlp_in, "input", held=True)]
+        rows += [Port("mid", a.mlp_norm or mlp_in, "input", written=a.altup is None, held=True)]
     rows += [Port("mlp_in", mlp_in, "input", aside=True)]
     if a.mlp_in:
         rows += [Port("entered", a.mlp_in, "output", written=False)]
@@ -162,14 +190,27 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     end = "input" if writer.startswith("<") else "output"
     writer = writer.removeprefix("<")
     rows += [Port("mlp", writer, end), Port("mlp_added", a.mlp_post_norm or writer, "output")]
+    rows += [] if a.altup is None else [Port("correct", a.altup.correct, "output")]
     rows += [Port("beside", a.beside.path, "output")] if a.beside and not a.beside.first else []
     return (*rows, POST)
+
+
+def _mixed(altup: AltUp, norm: str) -> list[Port]:
+    """What a layer reads of several streams: all of them, how they are mixed, and the active one behind that."""
+    return [
+        Port("pre", "", "input", aside=True, stacked=True),
+        Port("predict", altup.predict, "output"),
+        Port("active", norm, "input", written=False),
+    ]
 
 
 def ports(model: Network, layer: int | None = None) -> tuple[Port, ...]:
     """The table of ``model``; that of a ``layer``: its two ends where it can be read as a whole only."""
     if layer in model.unread:
-        return PRE, POST
+        altup, norm = model.anatomy.altup, model.anatomy.attn_norm
+        if altup is None or norm is None:
+            return PRE, POST
+        return (*_mixed(altup, norm), Port("correct", altup.correct, "output"), POST)
     return table(model.anatomy, model.parallel, None if layer is None else model.mixer(layer))
 
 
@@ -201,10 +242,13 @@ def require(model: Model, places: Iterable[tuple[str, int]], *, written: bool = 
 
     Raises:
         ComponentError: one of them cannot.
+        GranularityError: a stream would be written to, of a model that carries several.
     """
     for site, layer in places:
         if not 0 <= layer <= model.n_layers - (site != "pre"):
             raise ComponentError(f"{model.name} has no layer {layer}.", f"Its layers are 0 to {model.n_layers - 1}.")
+        if written and site in ONE_STREAM:
+            one_stream(model, "no one of them is all that a layer reads or writes, so none is replaced")
         if site == WRITE:
             continue
         row = port(model, site, layer if layer < model.n_layers else None)
@@ -237,4 +281,4 @@ def refuse_flex(model: Model) -> None:
 
 def mixes_before(site: str) -> bool:
     """Whether what a site holds at one position is still to be read from others in the same layer: keys are."""
-    return site in ("pre", "attn_in", "k", "v")
+    return site in ("predict", "pre", "attn_in", "k", "v")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import nnsight
@@ -17,7 +17,7 @@ from ..anatomy.anatomy import find
 from ..parts.joins import Joins
 from ..parts.listen import given_to
 from .edits import Edits, edited, rewritten
-from .ports import PRE, WRITE, Port, ending, port, ports, refuse_flex, require, tensor_of
+from .ports import POST, PRE, WRITE, Port, ending, port, ports, refuse_flex, require, tensor_of
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -30,10 +30,18 @@ KEPT = {
     "attn_added": "attn_write",
     "mlp": "mlp_out",
     "mlp_added": "mlp_write",
+    "laurel": "laurel_out",
     "beside": "beside_out",
 }
+#: How several streams are mixed, of models that have them.
+MIXED = {"active": "streams", "predict": "predicted", "correct": "corrected"}
 #: What a recording reads in every layer that has the parts of the anatomy.
-READ_ALWAYS = {"attn_in", *KEPT}
+READ_ALWAYS = {"attn_in", *KEPT, *MIXED}
+#: The lists of a recording that hold a tensor of every layer.
+LISTS = (
+    *("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"),
+    *("laurel_out", "laurel_write", "states", "predicted", "corrected"),
+)
 
 
 @dataclass
@@ -44,11 +52,14 @@ class Recording:
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
     outputs before a post-norm and a multiplier (the same tensors where there is neither); ``beside_out`` and
     ``beside_write`` are the same of a third part (``beside_first``: added with the attention), empty where there is
-    none. ``logits`` are as printed, ``precap`` the same before the soft cap, both for ``kept`` positions only.
-    ``attn_inputs`` is what the attention modules were given beside the stream, by name. ``mlp_entered`` is filled on
-    request only. ``joins`` and ``mids`` are of the layers whose sublayers join the stream otherwise than by a plain
-    sum: how, and what stood between the two. Of a layer that can be read as a whole only, the tensors of its parts are
-    empty ([position, 0]), and z of one that mixes without heads.
+    none. Of a model with several streams ``streams`` are what attention and the final norm read, ``states`` all streams
+    before every layer and behind the last, ``predicted`` and ``corrected`` the coefficients of their mixing, and
+    ``laurel_out`` and ``laurel_write`` what is added with the attention. ``logits`` are as printed, ``precap`` the same
+    before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention modules were given
+    beside the stream, by name. ``mlp_entered`` is filled on request only. ``joins`` and ``mids`` are of the layers
+    whose sublayers join the stream otherwise than by a plain sum: how, and what stood between the two. Of a layer that
+    can be read as a whole only, the tensors of its parts are empty ([position, 0]), and z of one that mixes without
+    heads.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -60,6 +71,11 @@ class Recording:
     beside_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     beside_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     beside_first: bool = False
+    laurel_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    laurel_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    states: list[Float[Tensor, "position stream d_model"]] = field(default_factory=list)
+    predicted: list[Float[Tensor, "position coefficient"]] = field(default_factory=list)
+    corrected: list[Float[Tensor, "position stream"]] = field(default_factory=list)
     joins: dict[int, Joins] = field(default_factory=dict)
     mids: dict[int, Float[Tensor, "position d_model"]] = field(default_factory=dict)
     attn_inputs: list[dict[str, Any]] = field(default_factory=list)
@@ -83,7 +99,16 @@ class Recording:
         return self.joins[layer][0].kept(stream) if layer in self.joins else stream
 
     def wrote(self, layer: int) -> Float[Tensor, "position d_model"]:
-        """What ``layer`` as a whole added to the stream, in float64, the streams' own rounding included."""
+        """What ``layer`` as a whole added to the stream, in float64, the streams' own rounding included.
+
+        Raises:
+            ComponentError: it adds to several.
+        """
+        if self.states:
+            raise ComponentError(
+                f"L{layer} as a whole writes to {self.states[0].shape[1]} streams, and what it adds is no one tensor.",
+                f'Patch all streams behind it: "L{layer}.post".',
+            )
         return self.streams[layer + 1].double() - self.streams[layer].double()
 
     def at(self, site: str, layer: int) -> Float[Tensor, "position width"]:
@@ -96,6 +121,11 @@ class Recording:
             return self.mid(layer)
         if site == WRITE:
             return self.wrote(layer)
+        if site == PRE.site and self.states and layer < len(self.states) - 1:
+            return self.states[layer].flatten(1)
+        if self.states and site in MIXED:
+            own: Float[Tensor, "position width"] = getattr(self, MIXED[site])[layer]
+            return own
         if site not in KEPT:
             raise ComponentError(f"A recording holds no {site!r}.", f"It holds {', '.join(KEPT)}, mid and {WRITE}.")
         found: Float[Tensor, "position width"] = getattr(self, KEPT[site])[layer]
@@ -103,9 +133,7 @@ class Recording:
 
     def bytes(self) -> int:
         """Memory held by the recorded tensors (shared ones counted once)."""
-        lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
-        lists += [self.beside_out, self.beside_write]
-        tensors = [t for part in lists for t in part] + [self.logits, self.precap, *self.mids.values()]
+        tensors = [t for name in LISTS for t in getattr(self, name)] + [self.logits, self.precap, *self.mids.values()]
         tensors += [t for t in (self.embed, self.pos) if t is not None]
         return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
 
@@ -214,13 +242,13 @@ def record_at(model: Model, prompts: Sequence[Sequence[int]], position: int) -> 
     def own(tensor: Tensor) -> Tensor:
         if id(tensor) not in taken:
             alone = len(tensor) == each  # learned positions are looked up once for all prompts
-            rows = tensor[None].expand(count, -1, -1) if alone else tensor.view(count, each, -1)
+            rows = tensor[None].expand(count, *tensor.shape) if alone else tensor.unflatten(0, (count, each))
             taken[id(tensor)] = rows[:, position].clone().to(model.home)
         return taken[id(tensor)]
 
     found = Recording(kept=list(range(count)), beside_first=rec.beside_first, joins=rec.joins)
     found.mids = {layer: own(t) for layer, t in rec.mids.items()}
-    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"):
+    for name in LISTS:
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     found.logits = rec.logits[:, 0].to(model.home)
@@ -253,7 +281,9 @@ def _recorded(
     unembed = root.get(anatomy.unembed)
     blocks, (final, end) = root.get(anatomy.layers), ending(model)
     last = model.n_layers - 1
-    read = {row.site: KEPT[row.site] for row in ports(model) if row.site in KEPT and not _same(model, row.site)}
+    kept = {**KEPT, **MIXED}
+    read = {row.site: kept[row.site] for row in ports(model) if row.site in kept and not _same(model, row.site)}
+    wide = model.n_streams, model.d_model
     with model.quiet(), model.passing(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
         if anatomy.pos:  # reads follow the order of execution
@@ -266,9 +296,11 @@ def _recorded(
                 if (row.site, i) in edits:
                     heads = model.geometry[i].n_heads if row.site == "z" else 1
                     row.put(block, edited(row.get(block), edits[row.site, i], heads))
-                if row.site in read:
+                if row.stacked:
+                    rec.states.append(_rows(row.get(block), count).unflatten(-1, wide))
+                elif row.site in read:
                     getattr(rec, read[row.site]).append(_rows(row.get(block), count))
-                if row.site == "mid" and i in model.joining:
+                if row.site == "mid" and (i in model.joining or anatomy.altup is not None):
                     rec.mids[i] = _rows(row.get(block), count)
                 if row.site == "attn_in":
                     inner = row.of(block)
@@ -276,9 +308,12 @@ def _recorded(
                 if row.site == "entered" and inside:
                     rec.mlp_entered.append(_rows(row.get(block), count) if row.exists(block) else None)
             if i in model.unread:  # known as a whole: the lists run over all layers
-                _skip(rec, [name for site, name in read.items() if site != PRE.site])
+                _skip(rec, [name for site, name in read.items() if site not in (PRE.site, *MIXED)])
             elif "z" in read and all(row.site != "z" for row in ports(model, i)):  # a mixer has none
                 rec.z.append(rec.streams[-1].new_empty(count, 0))
+        if anatomy.altup is not None:
+            behind = replace(POST, stacked=True).get(blocks[last])
+            rec.states.append(_rows(behind, count).unflatten(-1, wide))
         if (WRITE, last) in edits:
             end.put(final, rewritten(end.get(final), rec.streams[last], edits[WRITE, last]))
         if (PRE.site, len(blocks)) in edits:
@@ -287,9 +322,10 @@ def _recorded(
         rec.precap = tensor_of(unembed.output).detach().clone()
         rec.logits = root.output.logits.detach().clone()
     model.saw(rec.streams, [*rec.z, *rec.attn_out, *rec.mlp_out], rec.logits)
-    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier_of("attn"))
-    rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
+    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier_of("attn"), model.joining)
+    rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier, model.joining)
     rec.beside_write = _added(rec.beside_out, model.multiplier_of("beside"))
+    rec.laurel_write = _added(rec.laurel_out, model.multiplier_of("laurel"))
     rec.beside_first = anatomy.beside is not None and anatomy.beside.first
     _join(rec, model)
     if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for
@@ -344,7 +380,7 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
 
     found = Recording(kept=list(rec.kept), beside_first=rec.beside_first, joins=rec.joins)
     found.mids = {layer: own(t) for layer, t in rec.mids.items()}
-    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"):
+    for name in LISTS:
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     if rec.attn_write is rec.attn_out:
         found.attn_write = found.attn_out
@@ -352,6 +388,8 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
         found.mlp_write = found.mlp_out
     if rec.beside_write is rec.beside_out:
         found.beside_write = found.beside_out
+    if rec.laurel_write is rec.laurel_out:
+        found.laurel_write = found.laurel_out
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
     for given in rec.attn_inputs:
@@ -380,9 +418,9 @@ def _given(value: Any, row: int, count: int, home: torch.device) -> Any:
     return (value[row * size : (row + 1) * size] if size else value).to(home)
 
 
-def _added(parts: list[Tensor], multiplier: float) -> list[Tensor]:
-    """What is added to the stream, rounded as the model rounds it."""
-    return parts if multiplier == 1 else [part * multiplier for part in parts]
+def _added(parts: list[Tensor], multiplier: float, joining: Collection[int] = ()) -> list[Tensor]:
+    """What is added to the stream, rounded as the model rounds it. The joins of layers hold their multiplier."""
+    return parts if multiplier == 1 else [p if i in joining else p * multiplier for i, p in enumerate(parts)]
 
 
 def record_neurons(

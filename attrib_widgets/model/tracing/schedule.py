@@ -68,7 +68,9 @@ def bytes_per_token(model: Network, keys: int) -> int:
     geo = model.geometry
     most = max(layer.n_heads * layer.d_head for layer in geo.layers)
     hidden = getattr(model.config, "intermediate_size", None) or getattr(model.config, "n_inner", None)
-    wide = 3 * int(hidden or 4 * geo.d_model) + 8 * geo.d_model + 4 * most
+    if isinstance(hidden, (list, tuple)):  # of every layer
+        hidden = max(hidden)
+    wide = 3 * int(hidden or 4 * geo.d_model) + (7 + model.n_streams) * geo.d_model + 4 * most
     cached = 2 * _cached(model) * 2
     return size * (wide + cached) + 3 * 4 * geo.n_heads * keys
 

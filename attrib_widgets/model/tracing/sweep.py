@@ -24,7 +24,7 @@ from ...words.text import enumerated, power
 from ..identity.belonging import LIMITS, moved, refuse_moved
 from ..running.worker import Cancelled
 from ..selfcheck.levels import named_layers
-from .edits import Edit, Intervention, Site, relevant
+from .edits import Edit, Intervention, Site, refuse_narrow, relevant
 from .ports import ports, refuse_flex, require
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
 from .sweep_pass import Pass, Reads, has_prefix, last_needed, recorded_rows
@@ -109,6 +109,7 @@ def sweep(
     model, target = base.model, base.position(position)
     shared, end = not (_unshared(model) or _stateful(model)), last_needed(base, target)
     require(model, {(w.site, w.layer) for writes in interventions for w in writes}, written=True)
+    refuse_narrow(model, (w for writes in interventions for w in writes))
     rows = [relevant(model, writes, target) for writes in interventions]
     busy = [i for i, writes in enumerate(rows) if writes]
     rec = base.record
@@ -213,7 +214,7 @@ def _stateful(model: Model) -> list[str]:
     for i in range(model.n_layers):
         if i not in model.unread and (mixer := model.mixer(i)) is not None:
             kinds.setdefault(mixer.name, []).append(i)
-    if model.anatomy.beside is not None and model.anatomy.beside.first:
+    if model.anatomy.beside is not None and model.anatomy.beside.state:
         own = [i for i in range(model.n_layers) if i not in model.unread]
         kinds.setdefault(model.anatomy.beside.name, []).extend(own)
     named = [f"{named_layers(layers)} ({name})" for name, layers in kinds.items()]

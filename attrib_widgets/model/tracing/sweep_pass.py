@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...words.components import BESIDES
 from ...words.errors import ComponentError, GranularityError
 from ..anatomy.rounding import half_ulp, worst
 from ..parts.experts import mlp_input
@@ -36,7 +37,7 @@ def last_needed(base: Run, target: int) -> int:
 
 #: What was read of the interventions with these numbers, by (site, layer).
 Reads: TypeAlias = "dict[tuple[str, int], tuple[Int[Tensor, 'joined'], Float[Tensor, 'joined position width']]]"
-READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp", "beside")
+READ = ("pre", "active", "attn_in", "z", "attn", "mid", "mlp_in", "mlp", *BESIDES)
 
 
 def recorded_rows(base: Run, site: str, layer: int, end: int, count: int) -> Tensor:
@@ -112,10 +113,10 @@ class Pass:
             began: dict[int, Tensor] = {}  # what layers read whose write is replaced as a whole
             for i, block in enumerate(blocks):
                 if i < self.first:
-                    given = rec.streams[i + 1][here][None]
+                    given = rec.states[i + 1][here].transpose(0, 1)[:, None] if rec.states else None
+                    given = rec.streams[i + 1][here][None] if given is None else given
                     block.skip((given,) if wraps else given)
                     continue
-                short = False
                 for row in ports(model, i):
                     if row.site == "pre":
                         if (WRITE, i - 1) in self.edits:
@@ -126,16 +127,15 @@ class Pass:
                         if past is not None and i > self.first:
                             _drop(past, i - 1)
                         if self.joins[i]:
-                            row.put(block, self._grown(entered, rec.streams[i][here], i))
+                            row.put(block, self._grown(entered, rec.at(PRE.site, i)[here], i))
                     if row.site == "attn_in" and not self.plain and model.mixer(i) is None:
                         row.give(block, self._attention(i, entered.device))
                     if row.site == "mlp_in" and narrow and i == last:
                         row.put(block, self._narrowed(row.get(block)))
-                        short = True
                     if (row.site, i) in wanted:
                         kept[row.site, i] = self._rows(row.get(block), i).clone()
                     if (row.site, i) in self.edits:
-                        row.put(block, self._written(row.get(block), row.site, i, short))
+                        row.put(block, self._written(row.get(block), row.site, i))
                     if row.site == "pre" and (WRITE, i) in self.edits:
                         began[i] = self._rows(row.get(block), i).clone()
                     behind = () if anatomy.beside is None or anatomy.beside.first else ("beside",)
@@ -176,12 +176,13 @@ class Pass:
             return torch.cat([x, new.transpose(0, 1)], 1)
         return torch.cat([x, new], 0)
 
-    def _written(self, x: Tensor, site: str, layer: int, short: bool = False) -> Tensor:
+    def _written(self, x: Tensor, site: str, layer: int) -> Tensor:
         """``x`` with this pass's writes to ``site`` of ``layer``."""
         rows = self._rows(x, layer).clone()
         edit = self.edits[site, layer].to(rows.device)
-        # The target position alone may be left: every write to the last layer is then at it.
-        position = torch.zeros_like(edit.position) if short else edit.position
+        # The target position alone may be left in the last MLP: every write to that layer is then at it. What stands
+        # behind the MLP has all positions again.
+        position = torch.zeros_like(edit.position) if rows.shape[1] == 1 else edit.position
         if site == "z":
             heads = rows.view(*rows.shape[:2], self.model.geometry[layer].n_heads, -1)
             edit.into(heads, edit.row, position, edit.head)
@@ -255,7 +256,7 @@ def _close(model: Model, layer: int, stream: Tensor, added: Tensor, own: Sequenc
     """
     carry = model.carry(layer)
     join = model.join("mlp", layer)
-    written = added.to(stream.device) * model.multiplier
+    written = added.to(stream.device) * (model.multiplier if join is None else 1)
     parts = [written if join is None else join.added(written.to(model.home)).to(stream.device)]
     parts += [t.to(stream.device) * model.multiplier_of("beside") for t in own]
     total, bound = stream.double(), half_ulp(parts[0], model.dtype)

@@ -207,6 +207,10 @@ def card_of(
             f"Contexts are those of {others.source}; activations there are in units of decoder rows of length 1: "
             f"{significant(float(sae.w_dec[feature].norm()))} there is 1 here."
         )
+    if cards is None and others is not None and feature in others.density:
+        notes.append(
+            f"It fires on {100 * others.density[feature]:.2g}\u00a0% of tokens by the count of {others.source}."
+        )
     logits = written_logits(model, sae, feature, head)
     here, fired = prompt
     through = "" if sae.site.site != "z" else f"all heads of L{sae.site.layer}"

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...model.running.worker import Cancelled
+from ...words.components import whole
 from ...words.errors import AttribError, said_of
 from ...words.text import kind_of, visible
 from ..reading import collected
@@ -129,7 +130,12 @@ class _Making:
 
     def __init__(self, model: Model, sae: SAE, context: int, say: Say, folder: Path | None) -> None:
         self.model, self.sae, self.say, self.folder = model, sae, say, folder
-        self.context = min(context, model.max_positions or context)
+        longest = whole(context)
+        if longest is None or longest < 2:
+            raise AttribError(
+                f"context={context!r} is no number of tokens that a context can have.", "Give context=128, for example."
+            )
+        self.context = min(longest, model.max_positions or longest)
         self.tally = Tally(sae)
         self.read = 0
         self.seen = sha256()
@@ -162,11 +168,23 @@ class _Making:
                 self._names[i] = visible(self.model.token(i))
         return [self._names[i] for i in ids]
 
+    def said(self, ids: Sequence[int]) -> Sequence[Sequence[str]]:
+        """What can be said of every token of a context.
+
+        Raises:
+            AttribError: of more or fewer than there are.
+        """
+        found = self.say(self.named(ids))
+        if not isinstance(found, Sequence) or len(found) != len(ids):
+            many = f"{len(found)} entries" if isinstance(found, Sequence) else kind_of(found)
+            raise AttribError(f"say gave {many} for {len(ids)} tokens.", "Return a list of statements for every token.")
+        return found
+
     def take(self, batch: list[list[int]]) -> None:
         """Run a few contexts and count what the features do in them."""
         padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in batch], batch_first=True)
         x = collected(self.model, padded, self.sae, list(map(len, batch)))
-        said = [self.say(self.named(row)) for row in batch]
+        said = [self.said(row) for row in batch]
         self.whole = False
         self.tally.add(x, batch, said)
         self._see(batch)
@@ -174,19 +192,23 @@ class _Making:
 
     def cards(self, finished: bool) -> Cards:
         """The cards of what was counted so far."""
-        found = self.tally.cards(lambda number: self.say(self.named(self.tally.ids[number])), finished=finished)
+        found = self.tally.cards(lambda number: self.said(self.tally.ids[number]), finished=finished)
         return replace(found, place=str(self.sae.site), model=self.model)
 
     # going on ---------------------------------------------------------------------------------------------------
     def save(self, cards: Cards) -> Cards:
         """Write the cards, and what it takes to go on where they are not finished."""
         if self.folder is not None and self.state is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if cards.finished:
-                self.state.unlink(missing_ok=True)
-            else:
-                self.keep()
-            cards.write(self.folder)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if cards.finished:
+                    self.state.unlink(missing_ok=True)
+                else:
+                    self.keep()
+                cards.write(self.folder)
+            except OSError as reason:
+                said = reason.strerror or reason
+                raise AttribError(f"{self.folder} cannot be written: {said}.", "Give another folder.") from reason
         return cards
 
     def keep(self) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ...words.components import whole
 from ...words.errors import AttribError, ComponentError
@@ -115,11 +116,17 @@ def _check(folder: Path, row: dict[str, Any], sae: SAE, model: Model | None, mod
         own = {model.name, str(sae.metadata.get("model_name") or model.name)}
         if not any(same_name(name, one) for one in own):
             raise ComponentError(f"The export in {folder} is of {name}, and this is {model.name}.", hint)
-    layer = _LAYER.match(source)
-    if layer and int(layer[1]) != sae.site.layer:
+    layer, number = _LAYER.match(source), sae.site.layer or 0
+    if "resid_pre" in str(sae.metadata.get("hook_name") or sae.metadata.get("hook_point")) and sae.site.site == "post":
+        number += 1  # the stream behind a layer, which is called that before the next
+    if layer and int(layer[1]) != number and told != f"{name}/{source}":
         raise ComponentError(
             f"The export in {folder} is of layer {layer[1]} ({source}), and the dictionary reads {sae.site}.", _FETCH
         )
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _take(found: Descriptions, kind: str, row: dict[str, Any], file: Path, sae: SAE) -> None:
@@ -132,12 +139,14 @@ def _take(found: Descriptions, kind: str, row: dict[str, Any], file: Path, sae: 
     if kind == "explanations" and isinstance(text := row.get("description"), str) and text.strip():
         who = ", ".join(str(row[key]) for key in ("explanationModelName", "typeName") if row.get(key))
         found.said.setdefault(feature, []).append((text.strip(), who))
-    elif kind == "features" and isinstance(share := row.get("frac_nonzero"), int | float):
+    elif kind == "features" and _is_number(share := row.get("frac_nonzero")):
         found.density[feature] = float(share)
     elif kind == "activations":
         tokens, values = row.get("tokens"), row.get("values")
         if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values) or not values:
             raise AttribError(f"{file} has a context of feature {feature} without a value for every token.", _FETCH)
+        if not all(_is_number(v) for v in values):
+            raise AttribError(f"{file} has a context of feature {feature} whose values are no numbers.", _FETCH)
         numbers = [float(v) for v in values]
         at = row.get("maxValueTokenIndex")
         at = at if type(at) is int and 0 <= at < len(values) else max(range(len(numbers)), key=numbers.__getitem__)

@@ -64,15 +64,20 @@ class Hits(Result):
         return pd.DataFrame(self.hits, columns=list(Hit._fields))
 
 
-def search(cards: Cards, query: str) -> Hits:
-    """See :meth:`.kept.Cards.search`."""
+def search(cards: Cards, query: str, spelled: dict[str, list[str]] | None = None) -> Hits:
+    """See :meth:`.kept.Cards.search`.
+
+    Args:
+        spelled: texts by their tokens, where several dictionaries have contexts in the same ones; it is filled.
+    """
     wanted = query.casefold()
     if not wanted.strip():
         raise AttribError("There is nothing to look for.", 'Give a word: cards.search("France").')
     named = {f for f, label in enumerate(cards.labels) if wanted.strip() in label.replace("·", " ").casefold()}
     on, before = [0] * len(cards.labels), [0] * len(cards.labels)
     filled = cards.activations[:, : cards.ranks] > 0
-    found = _contexts(cards, wanted, cards.contexts[:, : cards.ranks][filled].unique().tolist())
+    numbers = cards.contexts[:, : cards.ranks][filled].unique().tolist()
+    found = _contexts(cards, wanted, numbers, {} if spelled is None else spelled)
     hit = torch.isin(cards.contexts[:, : cards.ranks], torch.tensor(list(found), dtype=torch.long)) & filled
     for feature, rank in hit.nonzero().tolist():
         where = found[int(cards.contexts[feature, rank])]
@@ -91,7 +96,7 @@ def search(cards: Cards, query: str) -> Hits:
     return Hits(query, cards.place, sorted(hits, key=lambda h: (-h.named, -h.on, -h.before, h.feature)))
 
 
-def _contexts(cards: Cards, wanted: str, numbers: Sequence[int]) -> dict[int, set[int]]:
+def _contexts(cards: Cards, wanted: str, numbers: Sequence[int], spelled: dict[str, list[str]]) -> dict[int, set[int]]:
     """The contexts that hold a word, and the tokens that it touches in each."""
     model, text = cards.model, cards.text
     if model is None or text is None:
@@ -102,11 +107,14 @@ def _contexts(cards: Cards, wanted: str, numbers: Sequence[int]) -> dict[int, se
         given = text(number)
         if isinstance(given, str) and wanted not in given.casefold():
             continue
-        tokens = []
-        for i in model.encode(given):
-            if i not in names:
-                names[i] = model.token(i).casefold()
-            tokens.append(names[i])
+        key = given if isinstance(given, str) else ""
+        if (tokens := spelled.get(key, [])) == []:
+            for i in model.encode(given):
+                if i not in names:
+                    names[i] = model.token(i).casefold()
+                tokens.append(names[i])
+            if key:
+                spelled[key] = tokens
         if where := _touched(tokens, wanted):
             found[number] = where
     return found

@@ -40,7 +40,7 @@ def written_direction(model: Model, sae: SAE, feature: int, head: int | None = N
         row = outlet_of(model, "attn", layer).push(row[rows] @ model.out(layer).rows(*rows.indices(len(row))[:2]))
     elif sae.target.site in ("mlp", "attn_out"):  # read behind the sublayer's own norm and before the multiplier
         row = outlet_of(model, "mlp" if sae.target.site == "mlp" else "attn", layer).scaled(row)
-    part = {"z": "attn", "attn_out": "attn", "mlp": "mlp"}.get(sae.target.site, "pre")
+    part = {"z": "attn", "attn_out": "attn", "mid": "attn", "mlp": "mlp"}.get(sae.target.site, "pre")
     return row * model.carried(layer + (sae.target.site == "post"), model.n_layers, part)
 
 

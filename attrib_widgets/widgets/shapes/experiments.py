@@ -16,6 +16,7 @@ from ...analysis.verdicts.reach import borders
 from ...analysis.verdicts.rules import Measured, Thresholds
 from ...analysis.verdicts.table import SHORT, verdict
 from ...analysis.verdicts.verify import planned
+from ...words.components import BESIDES
 from ...words.errors import AttribError
 from ...words.places import stream_place
 from ...words.targets import Target
@@ -267,7 +268,7 @@ def _panels(p: Patching) -> dict[str, list[tuple[int, Cell]]]:
         one = c.parts[0] if len(c.parts) == 1 else None
         if one is None:
             name = "joint"
-        elif c.positions is None and one.site in ("z", "mlp", "attn", "beside", "layer"):
+        elif c.positions is None and one.site in ("z", "mlp", "attn", *BESIDES, "layer"):
             name = "parts"
         else:
             name = one.grid

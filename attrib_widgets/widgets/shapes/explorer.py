@@ -23,7 +23,7 @@ from ...analysis.reading.features import Inside
 from ...analysis.reading.resolve import missing_spaces
 from ...model.selfcheck.kinds import mixers_said
 from ...model.text.known import LARGER
-from ...words.components import component
+from ...words.components import BESIDES, component
 from ...words.errors import AttribError, PositionError, TargetError
 from ...words.targets import Target, score
 from ..transport import wire
@@ -44,7 +44,7 @@ CANDIDATES = 6
 LENS_TOP = 5
 
 # Rows that a part below can share with the explorer; constants of the read point are summed apart.
-SHARED = ("embed", "pos", "head", "mlp", "attn", "beside", "layer", "attn.bias", "mlp.bias")
+SHARED = ("embed", "pos", "head", "mlp", "attn", *BESIDES, "layer", "attn.bias", "mlp.bias")
 
 Arrays = dict[contract.ExplorerArray, Stored]
 Parts = tuple[contract.Explained, Arrays]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ...analysis.heads.attention import Attention, Weighting
     from ...analysis.lens.logit_lens import LogitLens
     from ...analysis.opening.results import Contributions, Writes
+    from ...analysis.opening.searching import FoundFeatures
     from ...analysis.opening.totals import TokenTotals
     from ...analysis.opening.trace import Trace
     from ...result import Table
@@ -37,6 +38,8 @@ NEURONS = 12
 FEATURES = 12
 #: Features of all dictionaries, and parts of each of them, that travel.
 CONCEPTS, PARTS = 40, 8
+#: Features that a search lists.
+FOUND = 20
 #: Tokens of a context that travel: before the strongest firing, and behind it.
 BEFORE, BEHIND = 24, 6
 #: The strongest contexts that travel.
@@ -298,6 +301,24 @@ def _concept(c: Concepts, row: int) -> contract.Concept:
         if len(shares) > PARTS:
             found["rest"] = math.fsum(value for _, value in shares[PARTS:]), len(shares) - PARTS
     return found
+
+
+def found_features(f: FoundFeatures, rows: Sequence[str]) -> contract.FoundFeatures:
+    """What a search found, the first of it; ``rows`` are those that open."""
+    return {
+        "title": f.title(),
+        "note": f.summary().note,
+        "rows": [
+            {
+                "id": one.feature,
+                "label": one.label,
+                "value": one.value,
+                "said": f.said(one),
+                "row": one.through if one.through in rows else "",
+            }
+            for one in f.found[:FOUND]
+        ],
+    }
 
 
 def card(c: Card, alone: bool = False) -> contract.FeatureCard:

@@ -366,6 +366,25 @@ export interface Concepts {
   unsaid: [string, number][];
 }
 
+/** A feature that a word was found for. */
+export interface FoundFeature {
+  id: string;
+  /** computed; "" for none */
+  label: string;
+  value: number;
+  /** whether and how strongly it fires on the prompt */
+  said: string;
+  /** the row that it is opened through; "" for none */
+  row: string;
+}
+
+/** Features by a word, those that fire here first. */
+export interface FoundFeatures {
+  title: string;
+  note: string;
+  rows: FoundFeature[];
+}
+
 /** Tokens around a strong firing. */
 export interface Context {
   tokens: string[];
@@ -765,6 +784,21 @@ export interface GraphTarget {
   constants: number[];
 }
 
+/** Nodes that are taken as one, by their names. */
+export interface NodeGroup {
+  name: string;
+  members: string[];
+}
+
+/** Which heads carried an edge, and what its source did to where heads look. */
+export interface OpenedEdge {
+  table: TableHeader;
+  /** those that carried it, the strongest first */
+  heads: string[];
+  /** of an offline page: why one of them looked there */
+  looked?: Record<string, TableHeader>;
+}
+
 /** What is kept of a graph. The array `ends` has [edge, (source, target)] by number; `edges` has [edge, (value, share of influence, live)], live NaN where an edge was not tested. */
 export interface GraphHeader {
   kind: "graph";
@@ -782,6 +816,9 @@ export interface GraphHeader {
   /** the target first */
   nodes: GraphNode[];
   targets: GraphTarget[];
+  /** of an offline page: cards, by feature without its position, and edges, by "source target" (the number is "") */
+  cards?: Record<string, FeatureCard>;
+  between?: Record<string, OpenedEdge>;
 }
 
 /** The verdict on one component: a word, sentences as the table of verdicts has them, and shares of the gap. */
@@ -1084,6 +1121,8 @@ export interface Traits {
   tests?: unknown;
   /** questions that were pinned */
   pinned?: Pin[];
+  /** of a graph, written from both sides: nodes that are taken as one */
+  groups?: NodeGroup[];
 }
 
 /** What a view may be asked, beside `cancel` and `poll`. */
@@ -1098,6 +1137,7 @@ export type Op =
   | "features"
   | "feature"
   | "concepts"
+  | "search"
   | "writes"
   | "worked"
   | "trace"
@@ -1114,6 +1154,8 @@ export type Op =
   | "without"
   | "circuit"
   | "beside"
+  | "between"
+  | "looked"
   | "surveyed"
   | "reads"
   | "test"
@@ -1162,6 +1204,11 @@ export interface RowArgs {
   id: string;
 }
 
+/** A word, or several. */
+export interface SearchArgs {
+  query: string;
+}
+
 /** A row that is taken out, or a feature; with ``strength`` it writes so many times as strongly. */
 export interface AblateArgs extends RowArgs {
   strength?: number;
@@ -1201,6 +1248,16 @@ export interface VerifyArgs {
 export interface BesideArgs {
   beside: string;
   swapped: boolean;
+}
+
+/** A node of a graph, and the one that it puts something into; "" is the explained number. */
+export interface EdgeArgs extends RowArgs {
+  into: string;
+}
+
+/** An edge, and a head that carried it. */
+export interface LookedArgs extends EdgeArgs {
+  head: string;
 }
 
 /** A head, and numbers of prompts. */
@@ -1306,6 +1363,7 @@ export interface Arguments {
   features: RowArgs;
   feature: RowArgs;
   concepts: Nothing;
+  search: SearchArgs;
   writes: RowArgs;
   worked: RowArgs;
   trace: TraceArgs;
@@ -1322,6 +1380,8 @@ export interface Arguments {
   without: WithoutArgs;
   circuit: WithoutArgs;
   beside: BesideArgs;
+  between: EdgeArgs;
+  looked: LookedArgs;
   surveyed: RowArgs;
   reads: ReadsArgs;
   test: TestArgs;
@@ -1344,6 +1404,7 @@ export interface Answers {
   features: Features;
   feature: FeatureCard;
   concepts: Concepts;
+  search: FoundFeatures;
   writes: Writes;
   worked: TableHeader;
   trace: Trace;
@@ -1360,6 +1421,8 @@ export interface Answers {
   without: Nothing;
   circuit: TableHeader;
   beside: Nothing;
+  between: OpenedEdge;
+  looked: TableHeader;
   surveyed: Nothing;
   reads: Reads;
   test: Nothing;

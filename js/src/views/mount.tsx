@@ -24,8 +24,8 @@ export function mount(model: Model, host: HTMLElement, kind: string, View: Drawn
   const showStill = hideStill(store.options.peek().still);
   draw(
     <Context.Provider value={{ store, palette, model }}>
-      {kind === "explorer" ? (
-        // it is taller than most windows: what takes it away stands above it, where nobody has to scroll for it
+      {kind === "explorer" || kind === "graph" ? (
+        // these are taller than most windows: what takes them away stands above, where nobody has to scroll for it
         <>
           <Foot />
           <View store={store} />

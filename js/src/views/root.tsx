@@ -16,7 +16,7 @@ import { PatchingView } from "./results/patching";
 import { PhraseView } from "./results/phrase";
 import { ScatterView } from "./results/scatter";
 import { TableView } from "./results/table";
-import { CardView } from "./tabs/features";
+import { CardView } from "./tabs/card";
 import { LensView } from "./tabs/lens";
 import { TraceView } from "./tabs/trace";
 

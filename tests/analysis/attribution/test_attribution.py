@@ -10,7 +10,7 @@ from attrib_widgets.words.text import number
 from fixtures import families
 from fixtures.made import Made
 
-ALL = families.FAMILIES + families.VARIANTS + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED + families.STREAMS
 TWINS = families.TWINS + families.VARIANTS
 
 

@@ -11,7 +11,7 @@ from attrib_widgets.model.running.worker import Cancelled, Job
 from attrib_widgets.words.text import visible
 from fixtures import families, mixed
 
-ALL = families.FAMILIES + families.VARIANTS + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED + families.STREAMS
 PROMPTS = ["The capital of France is", "The capital of Germany is", families.LONG_PROMPT, "In Rome they like"]
 #: Options of the call, and those that mean the same for prompt number ``i``.
 ASKED = {

@@ -11,7 +11,7 @@ from attrib_widgets.words.targets import Target
 from attrib_widgets.words.text import unspelled
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED + families.STREAMS
 CONTINUATION = " Paris. The capital of Italy is Rome."
 CAPPED = {name for name in ALL if getattr(families.config(name), "final_logit_softcapping", None)}
 

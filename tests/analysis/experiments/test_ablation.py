@@ -135,3 +135,21 @@ def test_errors_and_table(family_model):
         aw.ablate(model, families.PROMPT, TARGET, method="resample", reference=["The"], draws=0)
     a = aw.ablate(model, families.PROMPT, TARGET)
     assert "Without" in repr(a) and len(a.to_dataframe()) == len(a.cells)
+
+
+def test_an_experiment_of_many_parts_is_told_in_a_line(family_model):
+    """Their names are in the cell; a title has room for few."""
+    model = family_model("gpt2")
+    heads = [f"L{i}H{h}" for i in range(2) for h in range(model.n_heads)]
+    found = aw.ablate(model, families.PROMPT, 5, components=[heads], positions=3)
+    (cell,) = found.cells
+    assert str(cell).count(" + ") == len(heads) - 1 and cell.short == f"L0H0 + L0H1 + L0H2 + {len(heads) - 3} more @3"
+    assert cell.short in found.title() and cell.short in repr(found) and str(cell) not in repr(found)
+    assert found.to_dataframe().iloc[0, 0] == str(cell) or str(cell) in found.to_dataframe().to_string()
+    few = aw.ablate(model, families.PROMPT, 5, components=[heads[:4]])
+    assert str(few.cells[0]) in few.title()
+
+
+def test_a_strength_below_zero_has_a_true_minus(family_model):
+    found = aw.ablate(family_model("gpt2"), families.PROMPT, 5, components="L1.mlp", method="scale", strength=-2)
+    assert "× −2 " in found.title() and "-" not in found.title()

@@ -154,3 +154,32 @@ def test_a_cancelled_ablation_says_so(asked):
         patch.setattr(type(asked[0]), "concepts", concepts)
         found = aw.ablate_concept(asked[:4], [f"about {c}" for c in list(COUNTRIES)[:4]], draws=1, job=job)
     assert len(found.base) == 2 and "cancelled after 2 of 4 prompts" in str(found)
+
+
+def test_what_is_given_is_told_by_name_and_what_is_none_refused(asked):
+    a = asked[0]
+    concepts = a.concepts()
+    row = int(concepts.values[: concepts.firing].abs().argmax())
+    found = aw.ablate_concept(a, row, draws=2)
+    assert concepts.labels[row] in found.title() and f"\u201c{row}\u201d" not in found.title()
+    with pytest.raises(aw.AttribError, match="A Run is no attribution"):
+        aw.ablate_concept(a.run, concepts.labels[row])
+    for seed in ("x", 1.5, None, True):
+        with pytest.raises(aw.AttribError, match="is no whole number"):
+            aw.ablate_concept(a, concepts.labels[row], seed=seed)
+    inside = aw.attribute(a.run, "L3.mlp/251")
+    for asking in (lambda: inside.concepts(), lambda: aw.ablate_concept(inside, "L2.mlp/3")):
+        with pytest.raises(aw.TargetError, match="read inside a sublayer"):
+            asking()
+
+
+def test_a_feature_that_writes_nothing_is_like_itself():
+    """Its direction is none, and no cosine is 1."""
+    model = aw.load("demo")
+    run = model.run("The capital of France is")
+    sae = model.saes["L3.mlp"]
+    model.saes["L3.mlp"] = replace(sae, w_dec=torch.zeros_like(sae.w_dec), metadata={})
+    a = aw.attribute(run, " Paris")
+    name = a.concepts("L3.mlp").labels[0]
+    assert list(map(str, a.concepts("L3.mlp").like(name, cosine=0.9))) == [name]
+    assert "not told from random" in repr(aw.ablate_concept(a, name, cosine=0.9, draws=2))

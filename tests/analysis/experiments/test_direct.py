@@ -30,7 +30,7 @@ def targets(model):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + families.STREAMS)
 def test_path_patching_to_the_logits(family_model, name, way):
     model = family_model(name)
     clean, corrupted = prompts(name)

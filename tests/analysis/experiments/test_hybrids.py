@@ -33,15 +33,16 @@ def pair(model, name, text=families.PROMPT):
 
 
 @pytest.mark.parametrize(
-    "name", families.HYBRIDS + families.BESIDE + families.CARRIED + families.JOINED + families.BLIND
+    "name",
+    families.HYBRIDS + families.BESIDE + families.CARRIED + families.JOINED + families.BLIND + families.STREAMS,
 )
 def test_every_cell_is_what_a_hook_does(family_model, name):
     """Mixers, MLPs and third parts by their outputs, heads by z: the cells of aw.patch, at one position and at all."""
     model = family_model(name)
     base, source = pair(model, name)
-    target, beside = 5, model.anatomy.beside
+    target = 5
     twin = HookTwin(model, families.build(name), base.ids, source.ids)
-    sites = ["attn", "mlp", "z"] + (["beside"] if beside else [])
+    sites = ["attn", "mlp", "z", *model.anatomy.besides]
     for positions in (None, "each"):
         found = aw.patch(model, source, base, aw.logit(target), sites=sites, positions=positions)
         start = float(base.logits()[target])
@@ -78,7 +79,7 @@ def test_a_mixer_with_a_state_is_never_packed_and_never_begins_behind_what_was_r
         assert torch.allclose(swept.streams[row], alone, atol=1e-5 * float(alone.abs().max()))
 
 
-@pytest.mark.parametrize("name", families.HYBRIDS)
+@pytest.mark.parametrize("name", families.HYBRIDS + families.STREAMS)
 def test_two_different_interventions_together_are_each_alone(family_model, name):
     model = family_model(name)
     base, source = pair(model, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import json
 import weakref
 from contextlib import ExitStack
@@ -11,14 +12,14 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.graph import build
+from attrib_widgets.analysis.graph import build, held, walk
 from attrib_widgets.analysis.graph.between import NOT_IN_HERE
 from attrib_widgets.analysis.graph.scores import influence, scores
 from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.hooks import replaced
 from attrib_widgets.result import render_html
 from fixtures import families
-from fixtures.graph_twin import KINDS, dictionaries
+from fixtures.graph_twin import KINDS, dictionaries, dictionary
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,11 @@ def test_more_is_kept_of_a_larger_share_and_everything_of_all(small):
     assert sizes == sorted(sizes) and len(set(sizes)) > 2
     every = graph.pruned(1, 1)
     assert bool((every.edges == (graph.weights.edges != 0)).all(1)[0])
-    with pytest.raises(aw.AttribError, match="not both shares"):
-        graph.pruned(1.2, 0.5)
+    for nodes, edges in ((1.2, 0.5), (0.5, -1), ("x", 0.5), (None, 0.5), (0.5, True), (0.5, float("nan"))):
+        with pytest.raises(aw.AttribError, match="not both shares"):
+            graph.pruned(nodes, edges)
+    with pytest.raises(aw.AttribError, match="An int is no folder"):
+        graph.export(5)
 
 
 def test_every_node_that_is_kept_lies_on_a_way_from_a_source_to_the_number(small):
@@ -133,6 +137,21 @@ def test_batches_give_what_one_walk_gives(small, monkeypatch):
     assert torch.allclose(one, other, atol=1e-12)
 
 
+def test_a_dictionary_of_what_an_mlp_reads_is_refused_by_name(small):
+    a, transcoders = small("transcoder")
+    one = transcoders[1]
+    own = aw.SAE("L1.mlp_in", "standard", one.w_enc, one.b_enc, one.w_dec, one.b_dec)
+    with pytest.raises(aw.ComponentError, match=r"no place for a dictionary of L1\.mlp_in.*transcoder"):
+        a.graph([transcoders[0], own], live=0)
+    model = aw.load("demo")
+    model.saes.clear()
+    d = model.d_model
+    model.saes.add(aw.SAE("L1.mlp_in", "standard", torch.eye(d), torch.zeros(d), torch.eye(d), torch.zeros(d)))
+    told = aw.attribute(model.run(aw.demo.PROMPT), aw.demo.TARGET)
+    with pytest.raises(aw.ComponentError, match=r"no place for a dictionary of L1\.mlp_in"):
+        told.graph(live=0)
+
+
 def test_memory_is_bounded_and_said(small, monkeypatch):
     a, given = small("mlp")
     monkeypatch.setattr(build, "TABLE", 8 * 30 * (few := 100))
@@ -198,6 +217,23 @@ def test_a_dictionary_that_does_not_fit_is_refused(small, family_model):
     odd = aw.SAE("L0.mlp", "standard", torch.ones(6, 8), torch.zeros(8), torch.ones(8, 6), torch.zeros(6))
     with pytest.raises(aw.AttribError, match="6"):
         a.graph([odd])
+
+
+def test_what_an_mlp_reads_is_no_place_of_a_graph(family_model):
+    model = family_model("gpt2")
+    inside, (mlp, *_) = dictionary("L1.mlp_in", model.d_model, model.d_model, "topk", 3), dictionaries(model, "mlp")
+    a = aw.attribute(model.run(families.ids_of("gpt2")), 5)
+    with pytest.raises(aw.ComponentError, match=r"no place for a dictionary of L1\.mlp_in"):
+        a.graph([inside, mlp], live=0)
+    model.saes.add([inside, mlp])
+    assert a.graph(live=0).given == [mlp], "the model's own are those that a graph can hold"
+    model.saes.clear()
+
+
+@pytest.mark.parametrize("given", [[], {}, ()])
+def test_no_dictionary_is_no_graph(small, given):
+    with pytest.raises(aw.ComponentError, match="No dictionary is given"):
+        small("mlp")[0].graph(given, live=0)
 
 
 def test_a_model_without_dictionaries_says_how_to_give_some(small):
@@ -353,9 +389,44 @@ def test_names_lead_back_to_nodes(demo):
     graph = demo.graph(live=0)
     for source in range(graph.weights.edges.shape[1]):
         assert graph.number(graph.node(source).name) == source
-    for odd in ("L9.mlp/1@2", "L0.mlp/1023@5", "nothing", "token", "L0.mlp/error"):
+    odd = ("L9.mlp/1@2", "L0.mlp/1023@5", "nothing", "token", "L0.mlp/error", 5, None, "token@x", "L0.mlp/-1@5")
+    own = graph.node(0).name.partition("@")[0]
+    for name in (*odd, f"{own}@here", f"{own}@"):  # a position that cannot be read is none that was left out
         with pytest.raises(aw.ComponentError):
-            graph.number(odd)
+            graph.number(name)
+
+
+def test_features_are_called_in_a_graph_as_in_concepts(family_model, tmp_path):
+    """By the label that was computed, else by what others call them: one rule for both."""
+    model = family_model("gpt2")
+    model.saes["L1.mlp"] = sae = dictionaries(model, "mlp")[1]
+    (tmp_path / "explanations").mkdir()
+    rows = [{"modelId": "other", "layer": "1-mlp", "index": str(i), "description": f"words {i % 2}"} for i in range(40)]
+    with gzip.open(tmp_path / "explanations" / "batch-0.jsonl.gz", "wt") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    model.saes.describe("L1.mlp", tmp_path, model_id="other")
+    a = aw.attribute(model.run(families.ids_of("gpt2")), 5)
+    concepts, graph = a.concepts(), a.graph(live=0)
+    called = dict(zip(concepts.labels[: concepts.firing], concepts.concepts, strict=False))
+    nodes = [graph.node(i) for i in range(graph.weights.features)]
+    here = [node for node in nodes if node.position == a.run.n_positions - 1]
+    assert {node.name.partition("@")[0]: node.concept for node in here} == called and len(called) > 1
+    assert all(node.concept == f"words {node.feature % 2}" for node in nodes)
+    # Two that are called alike stand apart by name, in its file as well.
+    found = json.loads(graph.export(tmp_path / "graph.json").read_text())["nodes"]
+    drawn = [n["clerp"] for n in found if n["feature_type"] == "cross layer transcoder"]
+    alike = {f"L1.mlp/{node.feature} words {node.feature % 2}" for node in nodes}
+    assert set(drawn) <= alike and len(set(drawn)) > 2
+    assert graph.given == [sae]
+    model.saes.clear()
+
+
+def test_the_number_is_made_a_node_once(demo, tmp_path, monkeypatch):
+    graph, asked = demo.graph(live=0), []
+    monkeypatch.setattr(type(demo.run), "probabilities", lambda *_: asked.append(1) or torch.zeros(9999))
+    file = graph.export(tmp_path / "graph.json")
+    into = [link for link in json.loads(file.read_text())["links"] if link["target"].startswith("6_")]
+    assert len(into) > 1 and len(asked) == 1
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -431,3 +502,17 @@ def test_what_is_held_stays_with_the_run_and_goes_with_it():
     del run, first, second
     gc.collect()
     assert gone() is None
+
+
+def test_layers_are_held_once_while_a_graph_is_built_and_no_longer(small, monkeypatch):
+    a, given = small("mlp", "qwen3")
+    made = []
+    monkeypatch.setattr(walk, "KEPT", 0)
+    monkeypatch.setattr(build, "BATCH", 5)
+    monkeypatch.setattr(walk, "HeldAttention", lambda *args: made.append(args) or held.HeldAttention(*args))
+    graph = a.graph(given, live=0)
+    assert len(graph.rows) > 20 and len(made) == a.model.n_layers, "five targets at a time, and every layer once"
+    assert graph.walk._held is None
+    monkeypatch.setattr(walk, "BUILT", 0)
+    other, count = a.graph(given, live=0), len(made)
+    assert count > 4 * a.model.n_layers and torch.equal(other.weights.edges, graph.weights.edges)

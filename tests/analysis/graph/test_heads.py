@@ -61,6 +61,29 @@ def test_a_feature_of_heads_is_split_by_its_own_slices(family_model):
         assert sum(c.value for c in heads) == pytest.approx(float(graph.weights.edges[0, source]), abs=1e-9)
 
 
+@pytest.mark.parametrize("changes", [{}, {"norm": "layer_norm"}, {"coordinates": "centred"}, {"w_skip": True}])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_heads_are_told_where_the_stream_is_rebuilt_as_well(family_model, layer, changes):
+    """From another position nothing arrives but through a head: those of an edge sum to it, whatever stands between."""
+    model = family_model("llama")
+    stream, mlp = (dictionaries(model, kind) for kind in ("stream", "mlp"))
+    if "w_skip" in changes:
+        draw = torch.Generator().manual_seed(4)
+        changes = {"w_skip": 0.3 * torch.randn(model.d_model, model.d_model, generator=draw), "norm": "layer_norm"}
+    given = [dataclasses.replace(stream[layer], **changes), *mlp]
+    a = aw.attribute(model.run(families.ids_of("llama")), 5)
+    graph, crossed = a.graph(given, live=0), 0
+    for source in range(graph.weights.features):
+        node, edge = graph.node(source), float(graph.weights.edges[0, source])
+        if node.position != a.reading.position:
+            carried = graph.heads(node.name)
+            assert sum(c.value for c in carried) == pytest.approx(edge, abs=1e-9)
+            crossed += bool(carried)
+    own = torch.cat([torch.tensor([a.actual], dtype=torch.float64), graph.pre])[graph.rows]
+    total = graph.weights.edges.sum(1) + graph.edges.constants.sum(1)
+    assert crossed > 5 and torch.allclose(total, own, atol=1e-4)
+
+
 def test_what_crossed_no_head_is_said(graph):
     name = next(n for n in map(graph.node, range(graph.weights.features)) if n.position == 0).name
     with pytest.raises(aw.ComponentError, match=r"no node|several positions"):

@@ -10,7 +10,7 @@ from attrib_widgets.model.parts.attention import attend
 from fixtures import families
 from fixtures.made import Made
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.STREAMS
 TWINS = families.TWINS + families.VARIANTS
 
 

@@ -12,7 +12,7 @@ from attrib_widgets.model.run import Predictions
 from attrib_widgets.words.errors import NumberError
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED + families.STREAMS
 BOTH = {"float32": (torch.float32, 1e-5), "bfloat16": (torch.bfloat16, 1e-2)}
 NUMBERS = ("top_probabilities", "top_logits", "probability", "log_prob", "entropy", "kl")
 

@@ -173,10 +173,14 @@ def test_what_is_taken_where_a_part_has_several(family_model, with_saes):
     for label, value in zip(whole.labels, whole.values.tolist(), strict=True):
         if "/" in label and not label.endswith("error"):
             assert other[label] == pytest.approx(value, abs=1e-6) and other.parts(label).labels == ["L1.attn_out"]
-    with pytest.raises(KeyError, match="No dictionary for L2"):
-        a.concepts(use=["L2.mlp"])
-    with pytest.raises(aw.ComponentError, match=r"No part of .* has a dictionary"):
-        a.concepts(use=["L1"])
+    assert a.concepts("L1.attn_out").labels == a.concepts(["L1.attn_out"]).labels
+    with pytest.raises(aw.ComponentError, match=r"no dictionary for L2\.mlp.*model\.saes\["):
+        a.concepts(use=["L1.mlp", "L2.mlp"])
+    for use in ("L1", ["L1.mlp", "L1.post"]):  # of a stream: nobody wrote what it splits
+        with pytest.raises(aw.ComponentError, match=r"L1\.post splits no part.*a\.features\(\"L1\.post\"\)"):
+            a.concepts(use)
+    with pytest.raises(aw.ComponentError, match="No place is named"):
+        a.concepts(use=[])
 
 
 def test_a_dictionary_that_cannot_be_read_leaves_its_part_whole(family_model, with_saes, tmp_path):

@@ -11,7 +11,7 @@ from attrib_widgets.model.parts import neurons
 from attrib_widgets.model.parts.outlet import outlet_of
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.STREAMS
 TWINS = families.TWINS + families.VARIANTS
 HEADS = ["L0H1", "L1H3", "L2H2"]
 

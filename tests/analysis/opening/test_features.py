@@ -418,3 +418,50 @@ def test_a_click_encodes_one_position_and_copies_no_dictionary(family_model, dty
             again = found.card(own)
         assert all(s[-1:] != (count,) for s, _ in made.tensors), "what fires here is known"
         assert again.here == first.here and again.here == pytest.approx(sae.encode(x)[:, own].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3", "granite"])
+def test_what_a_feature_contributed_is_read_once_for_all_heads(family_model, name, monkeypatch):
+    """As in the rows of the heads, one by one; and where it reads, it writes, or does not fire."""
+    from attrib_widgets.analysis.opening import features as opening
+
+    model = family_model(name)
+    model.saes.clear()
+    draw = torch.Generator().manual_seed(2)
+    sites = {"L1.z": model.out(1).d_in, "L1.mlp": model.d_model, "L1.post": model.d_model, "L1.attn_out": model.d_model}
+    for site, d in sites.items():
+        rows = torch.randn(24, d, generator=draw)
+        model.saes[site] = aw.SAE(site, "topk", rows.T.contiguous(), torch.zeros(24), rows, torch.zeros(d), k=6)
+    a = aw.attribute(model.run(families.PROMPT), 5)
+    for site in sites:
+        rows = [c for c in a.components if c.kind == "head" and c.layer == 1] if site == "L1.z" else [site]
+        found = [a.features(row) for row in rows]
+        for number in range(24):
+            each = [float(f.values[f.numbers.index(number)]) for f in found if number in f.numbers]
+            got = opening.contribution(a, aw.component(f"{site}/{number}"))
+            assert got == pytest.approx(sum(each), abs=1e-9) and bool(got) == bool(each)
+    with pytest.raises(aw.ComponentError, match="has no feature 24"):
+        opening.contribution(a, aw.component("L1.z/24"))
+    with pytest.raises(aw.ComponentError, match=r"no dictionary for L0\.mlp"):
+        opening.contribution(a, aw.component("L0.mlp/3"))
+    monkeypatch.setattr(opening, "features", lambda *_: pytest.fail("every head was opened"))
+    opening.contribution(a, aw.component("L1.z/3"))
+    model.saes.clear()
+
+
+def test_a_dictionary_of_what_an_mlp_reads_splits_no_row(family_model):
+    """Nobody adds what it rebuilds: its features are targets and parts, and no contributions."""
+    model = family_model("gpt2")
+    model.saes.clear()
+    rows = torch.randn(24, model.d_model, generator=torch.Generator().manual_seed(2))
+    empty = torch.zeros(24), torch.zeros(model.d_model)
+    model.saes["L1.mlp_in"] = aw.SAE("L1.mlp_in", "topk", rows.T.contiguous(), empty[0], rows, empty[1], k=6)
+    run = model.run(families.PROMPT)
+    a = aw.attribute(run, 5)
+    with pytest.raises(aw.ComponentError, match=r"which nobody adds to the stream: it splits no row.*L1\.mlp_in/12"):
+        a.features("L1.mlp_in")
+    with pytest.raises(aw.ComponentError, match=r"no dictionary for L1\.mlp "):
+        a.features("L1.mlp")
+    assert aw.attribute(run, "L1.mlp_in/3").exact
+    assert aw.ablate(model, run, 5, components=["L1.mlp_in/3"]).values.numel() == 1
+    model.saes.clear()

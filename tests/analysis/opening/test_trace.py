@@ -11,7 +11,7 @@ import attrib_widgets as aw
 from attrib_widgets.analysis.opening import step
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.STREAMS
 TWINS = families.TWINS + families.VARIANTS
 SHORT = "of France is"
 EVERYTHING = 1_000_000  # rows a level

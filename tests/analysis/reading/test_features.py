@@ -87,6 +87,15 @@ def test_its_rows_sum_to_what_the_dictionary_computes(family_model, name, site):
     assert ("does not fire here" in a.notes[-1 - ("Rows" in a.notes[-1] or "held" in a.notes[-1])]) == (fires == 0)
 
 
+@pytest.mark.parametrize("named", ["L1.mlp/-1", "L1/-2", "l1.z/-30", "L1H0/-1"])
+def test_a_number_below_0_names_no_feature(family_model, named):
+    """And no token either: what is wrong is the number."""
+    run = family_model("gpt2").run(families.PROMPT)
+    for asked in (lambda: aw.feature(named), lambda: aw.attribute(run, named), lambda: aw.component(named)):
+        with pytest.raises(aw.ComponentError, match="is no feature: they count from 0"):
+            asked()
+
+
 @pytest.mark.parametrize("bias", [0.0, 30.0, -30.0])
 def test_the_title_of_one_part_names_it_alone(family_model, bias):
     """Nothing but the embedding writes before layer 0 of a Llama: beside a large bias it leads nothing."""

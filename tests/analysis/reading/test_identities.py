@@ -26,6 +26,7 @@ ALL = (
     + families.JOINED
     + families.BLIND
     + families.BESIDE
+    + families.STREAMS
 )
 BOTH = ["float32", "bfloat16"]
 HEADS = ["L0H1", "L1H3", "L2H2"]
@@ -66,6 +67,14 @@ def test_i1_the_stream_is_the_sum_of_what_is_written(asked, name, dtype):
     model, run, _ = asked(name, dtype)
     hidden = printed(model.hf, run, output_hidden_states=True).hidden_states
     rec = run.record
+    if name in families.STREAMS:
+        for layer in range(model.n_layers):
+            assert torch.equal(rec.states[layer + 1], hidden[layer + 1][:, 0].transpose(0, 1))
+            read, between, total = families.mixed(model, rec, layer)
+            for made, held in ((read, rec.streams), (between, rec.mids), (total, rec.states[1:])):
+                limit = 1e-5 if dtype == "float32" else 2e-2
+                assert float((made - held[layer]).abs().max()) <= limit * float(made.abs().max())
+        return
     for layer in range(model.n_layers):
         assert torch.equal(rec.streams[layer], hidden[layer][0]), f"layer {layer} reads another stream"
         if name in families.JOINS:

@@ -10,7 +10,7 @@ import attrib_widgets as aw
 from attrib_widgets.analysis.reading.point import ReadPoint
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.STREAMS
 TWINS = families.TWINS + families.VARIANTS
 
 

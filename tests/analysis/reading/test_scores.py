@@ -9,7 +9,7 @@ import attrib_widgets as aw
 from fixtures import families
 from fixtures.made import Made
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.BESIDE
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.BESIDE + families.STREAMS
 TWINS = families.TWINS + families.VARIANTS
 
 

@@ -225,8 +225,9 @@ def test_one_name_will_do(name):
 
 
 def test_the_readme_tells_its_example_as_it_is(demo):
-    """The words and numbers that README prints of its own call."""
-    text = (Path(__file__).parents[3] / "README.md").read_text()
+    """The words and numbers that README, and its page of the words, print of its own call."""
+    pages = (Path(__file__).parents[3] / name for name in ("README.md", ".github/docs/verdicts.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     a = aw.attribute(demo.run("The capital of France is"), " Paris", against=" Berlin")
     v = aw.verify(a, corrupted="The capital of Germany is")
     assert f"v.title()            # {v.title()}\n" in text and f"# {v['L4.mlp']}\n" in text

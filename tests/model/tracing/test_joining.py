@@ -7,6 +7,8 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.model.selfcheck.specimen import small_tokenizer, specimen
+from attrib_widgets.saes.cards import written_direction
+from attrib_widgets.saes.reading import activations
 from fixtures import families
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -135,7 +137,7 @@ def test_what_arrives_is_what_a_small_change_moves(family_model, name):
         assert torch.allclose(moved, expected.double(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gemma3n_text", "deepseek_v4", "hy_v4"])
+@pytest.mark.parametrize("name", ["deepseek_v4", "hy_v4"])
 def test_several_streams_beside_each_other_are_refused(name):
     """One row of such a tensor is no position's stream: whole layers read off it would telescope, and mean nothing."""
     hf, seen = specimen(name), []
@@ -148,3 +150,96 @@ def test_several_streams_beside_each_other_are_refused(name):
     assert count > 1
     with pytest.raises(aw.AttribError, match=f"give {count} streams beside each other"):
         aw.load(hf, tokenizer=small_tokenizer())
+
+
+def multiplied() -> aw.Model:
+    """A Granite whose layers leave a part of the stream: what its sublayers give is multiplied by 0.22, too."""
+    hf = families.build("granite")
+
+    class Leaving(type(hf.model.layers[0])):
+        def forward(self, hidden_states, **more):
+            inside = more["attention_mask"], more["position_embeddings"]
+            normed = self.input_layernorm(hidden_states)
+            attn, _ = self.self_attn(normed, attention_mask=inside[0], position_embeddings=inside[1])
+            middle = 0.75 * hidden_states + attn * self.residual_multiplier
+            return 1.25 * middle + self.mlp(self.post_attention_layernorm(middle)) * self.residual_multiplier
+
+    for layer in hf.model.layers:
+        layer.__class__ = Leaving
+    return aw.load(hf, tokenizer=families.tokenizer("granite"))
+
+
+def test_a_gain_holds_the_multiplier_of_the_model():
+    """It is found in front of the multiplier: what was multiplied once is not multiplied again."""
+    model = multiplied()
+    factor = model.config.residual_multiplier
+    assert factor != 1 and sorted(model.joining) == [0, 1, 2] and model.granularity == "heads"
+    for join, keep in zip(model.joins()[1], (0.75, 1.25), strict=True):
+        assert torch.allclose(join.keep, torch.tensor(keep)) and torch.allclose(join.gain, torch.tensor(factor))
+    run = model.run(families.LONG_PROMPT)
+    a = aw.attribute(run, " Paris")
+    assert a.exact and abs(a.mismatch) <= 1e-6 * float(a.values.abs().sum())
+    assert torch.allclose(run.record.mlp_write[1], run.record.mlp_out[1] * factor, atol=1e-6)
+    for place in ("L1.mlp", "L1.attn_out", "L1.mid", "L1.z"):
+        d, seed = (model.out(1).d_in if place == "L1.z" else model.d_model), torch.Generator().manual_seed(3)
+        rows = torch.randn(6, d, generator=seed)
+        model.saes[place] = sae = aw.SAE(place, "standard", rows.T.contiguous(), torch.zeros(6), rows, torch.zeros(d))
+        x = activations(model, run.record, sae).x
+        recorded = {"L1.mlp": run.record.mlp_out, "L1.attn_out": run.record.attn_out, "L1.z": run.record.z}
+        if place in recorded:
+            assert torch.allclose(x, recorded[place][1], atol=1e-5)
+        found = a.features("L1H0" if place == "L1.z" else place)
+        assert found.total == pytest.approx(found.parent_value, abs=1e-5 * float(found.values.abs().sum()))
+    # Everything that stands at a place, taken out together: the same as taking the place out.
+    for place, part in (("L1.mlp", "L1.mlp"), ("L1.attn_out", "L1.attn")):
+        every = [f"{place}/{i}" for i in range(6)] + [f"{place}/bias", f"{place}/error"]
+        together, whole = (aw.ablate(model, run, " Paris", components=[one]).values for one in (every, part))
+        assert torch.allclose(together, whole, atol=1e-4) and float(whole.abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["doge", "beam"])
+def test_what_stands_between_sublayers_passes_the_join_of_the_mlp_alone(family_model, name):
+    """A stream between attention and MLP along what is explained: all that was written up to there, and no more."""
+    model = family_model(name)
+    run = model.run(families.LONG_PROMPT)
+    a = aw.attribute(run, " Paris")
+    rows = torch.randn(6, model.d_model, generator=torch.Generator().manual_seed(3))
+    empty = torch.zeros(6), torch.zeros(model.d_model)
+    model.saes["L1.mid"] = sae = aw.SAE("L1.mid", "standard", rows.T.contiguous(), empty[0], rows, empty[1])
+    found = a.features("L1.mid")
+    before = [
+        c for c in a.components if c.writes and (c.layer is None or c.layer < 1 or (c.layer == 1 and c.kind != "mlp"))
+    ]
+    assert found.parent_value == pytest.approx(sum(a[c] for c in before), abs=1e-5 * float(a.values.abs().sum()))
+    assert found.total == pytest.approx(found.parent_value, abs=1e-5 * float(found.values.abs().sum()))
+    # One unit of a feature, as it arrives before the final norm: past the joins of the MLP and of what follows.
+    way = model.joins()[1][1].keep * model.carried(2, model.n_layers)
+    assert torch.allclose(written_direction(model, sae, 4), rows[4] * way, atol=1e-5)
+    model.saes.clear()
+
+
+def test_a_gain_of_zero_hides_nothing_from_a_dictionary():
+    """Of some numbers nothing is added: a dictionary of what the MLP gives reads them all the same, and rows sum."""
+    hf = families.build("granite")
+    gain = torch.linspace(0, 1, families.WIDTH)
+
+    class Gained(type(hf.model.layers[0])):
+        def forward(self, hidden_states, **more):
+            inside = more["attention_mask"], more["position_embeddings"]
+            normed = self.input_layernorm(hidden_states)
+            attn, _ = self.self_attn(normed, attention_mask=inside[0], position_embeddings=inside[1])
+            middle = 0.75 * hidden_states + gain * attn
+            return middle + gain * self.mlp(self.post_attention_layernorm(middle))
+
+    for layer in hf.model.layers:
+        layer.__class__ = Gained
+    model = aw.load(hf, tokenizer=families.tokenizer("granite"))
+    assert sorted(model.joining) == [0, 1, 2] and float(model.joins()[1][1].gain[0]) == 0
+    run, rows = model.run(families.PROMPT), torch.randn(6, model.d_model, generator=torch.Generator().manual_seed(3))
+    a = aw.attribute(run, " Paris")
+    for place, given in (("L1.mlp", run.record.mlp_out), ("L1.attn_out", run.record.attn_out)):
+        empty = torch.zeros(6), torch.zeros(model.d_model)
+        model.saes[place] = sae = aw.SAE(place, "standard", rows.T.contiguous(), empty[0], rows, empty[1])
+        assert torch.allclose(activations(model, run.record, sae).x, given[1], atol=1e-5)
+        found = a.features(place)
+        assert found.total == pytest.approx(found.parent_value, abs=1e-5 * float(found.values.abs().sum()))

@@ -9,12 +9,12 @@ import attrib_widgets as aw
 from attrib_widgets.model.anatomy.anatomy import Anatomy, find
 from attrib_widgets.model.tracing.edits import Edit, flattened
 from attrib_widgets.model.tracing.gradient import differentiate
-from attrib_widgets.model.tracing.hooks import collect
+from attrib_widgets.model.tracing.hooks import collect, replaced
 from attrib_widgets.model.tracing.ports import ports, require, table
 from attrib_widgets.model.tracing.record import record
 from attrib_widgets.model.tracing.sweep import sweep
 from attrib_widgets.words.components import component
-from attrib_widgets.words.places import SITES
+from attrib_widgets.words.places import SITES, Place
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.BLIND
@@ -138,6 +138,26 @@ def test_reads_and_writes_are_those_of_plain_hooks(family_model, name):
 
 def _flat(writes):
     return flattened([writes], 0, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in PARALLEL])
+def test_a_plain_hook_between_sublayers_changes_the_stream_itself(family_model, name):
+    """What stands there is read by the MLP, and goes on beside it: both are changed, as in a sweep."""
+    model = family_model(name)
+    base = model.run(families.PROMPT)
+    value = base.record.mid(LAYER)[-1] + 0.5 * torch.randn(model.d_model, generator=torch.Generator().manual_seed(3))
+    last, site = Place("post", model.n_layers - 1), Place("mid", LAYER)
+
+    def change(x):
+        new = x.clone()
+        new.reshape(-1, x.shape[-1])[-1] = value
+        return new
+
+    with replaced(model, site, change):
+        found = collect(model, torch.tensor([base.ids]), [last])[last]
+    expected = hooked(model, base.ids, ["mid"], ("mid", value))[1]
+    assert close(found.reshape(-1, model.d_model)[-1], expected[-1])
+    assert not close(expected[-1], base.record.streams[-1][-1]), "nothing was changed"
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "olmo2", "gpt_neox", "opt", "bloom", "mixtral"])

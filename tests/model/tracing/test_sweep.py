@@ -15,7 +15,7 @@ from attrib_widgets.model.tracing.sweep import sweep
 from attrib_widgets.model.tracing.sweep_pass import Pass
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.BLIND
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.BLIND + families.STREAMS
 # Their attention counts positions itself, for a buffer or a temperature, or looks one back.
 UNPACKED = {"gpt_neo", "llama4_text", "zaya"}
 
@@ -40,7 +40,9 @@ def everything(base, source, positions):
     for layer in range(model.n_layers):
         found.append([Edit("attn", layer, at, rec.attn_out[layer][list(at)])])
         found.append([Edit("mlp", layer, at, rec.mlp_out[layer][list(at)])])
-    found += [[Edit("stream", layer, at, rec.streams[layer][list(at)])] for layer in range(model.n_layers + 1)]
+    found += [[Edit("stream", layer, at, rec.at("pre", layer)[list(at)])] for layer in range(model.n_layers + 1)]
+    for site in model.anatomy.besides if model.n_streams > 1 else ():
+        found += [[Edit(site, layer, at, rec.at(site, layer)[list(at)])] for layer in range(model.n_layers)]
     return [*found, [head(0, 1), head(2, 0)], []]
 
 
@@ -285,6 +287,20 @@ def test_another_attention_code_is_tried_anew():
     model.hf.set_attn_implementation(before)
     assert sweep(base, rows).forwards == first, "a setting changed in between: nothing known is taken over"
     assert sweep(base, rows).forwards < first
+
+
+@pytest.mark.parametrize("name", ["gemma4_text", *families.STREAMS])
+def test_what_is_written_behind_the_last_mlp_stands_at_its_position(family_model, name):
+    """The last MLP is given the target position alone; what is added behind it is not."""
+    model = family_model(name)
+    base, source = runs(model, name, families.LONG_PROMPT)
+    at, rec = (base.n_positions - 2, base.n_positions - 1), source.record
+    own = [Edit("beside", 2, at, rec.beside_out[2][list(at)])]
+    heads = [[Edit("z", 2, at, rec.z[2][list(at), h * 16 : (h + 1) * 16], h)] for h in range(3)]
+    interventions = [[Edit("mlp", 0, at, rec.mlp_out[0][list(at)])], own, *heads]
+    swept, expected = sweep(base, interventions), one_by_one(base, interventions)
+    assert distance(swept.streams, expected) <= 1e-5
+    assert not swept.notes and distance(expected[1], base.record.streams[-1][-1]) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["llama", "gptj"])

@@ -123,20 +123,26 @@ def test_the_tables_agree_with_each_other():
 
 def test_the_traits_are_those_of_the_widgets(explorer):
     survey = view_of(aw.survey(aw.load("demo"), aw.demo.pairs("capitals", 2)))
+    graph = view_of(aw.attribute(aw.load("demo").run(PROMPT), TARGET).graph(live=0))
+    graph.graph.group("two", ["L2.z/359@5", "L3.z/164@5"])
     declared, ours = every_key(DECLARED["Traits"]), set()
-    for view in (explorer, survey):
+    for view in (explorer, survey, graph):
         for name, trait in view.traits(sync=True).items():
             if name[0] != "_" and trait.this_class.__module__.startswith("attrib_widgets"):
                 ours.add(name)
                 assert wrong(getattr(view, name), declared[name].type, name) == []
     survey.close()
+    graph.close()
     assert ours == declared.keys()
 
 
-def test_explorer_and_survey_answer_exactly_what_the_contract_names(explorer):
+def test_the_views_answer_exactly_what_the_contract_names(explorer):
     survey = view_of(aw.survey(aw.load("demo"), aw.demo.pairs("capitals", 2)))
+    graph = view_of(aw.attribute(aw.load("demo").run(PROMPT), TARGET).graph(live=0))
     asked = {"hello", "save", "words", "reveal", *explorer.operations(), *survey.operations(), *survey.at_once()}
+    asked |= {*graph.operations()}
     survey.close()
+    graph.close()
     assert asked == set(get_args(contract.Op))
 
 
@@ -187,6 +193,7 @@ ASKED = {
     "concepts": {},
     "trace": {"mlps": "frozen"},
     "carried": {},
+    "search": {"query": "Gabon"},
     "totals": {},
     "lens": {},
     "streams": {},
@@ -216,6 +223,24 @@ SURVEYED = {
 }
 
 
+#: What the view of a graph answers, beside the card of a feature.
+GRAPHED = {
+    "between": {"id": "L3.z/164@5", "into": ""},
+    "looked": {"id": "L3.z/164@5", "into": "", "head": "L3H4"},
+}
+
+
+def test_every_answer_of_a_graph_has_the_shape_that_is_declared(demo, browser):
+    view = view_of(aw.attribute(demo.run(PROMPT), TARGET).graph(live=0))
+    talk = browser(view)
+    for op, args in {**GRAPHED, "feature": {"id": "L3.z/164@5"}}.items():
+        talk.say(op, op, **args)
+        assert wrong(json.loads(json.dumps(talk.last(op)["data"])), of("Answers", op), op) == []
+    page = told(view.page_traits()["container"])
+    assert wrong(page, of("Views", "graph"), "page") == [] and page["cards"] and page["between"]
+    view.close()
+
+
 def test_every_answer_of_a_survey_has_the_shape_that_is_declared(demo, browser):
     view = view_of(aw.survey(demo, aw.demo.pairs("capitals", 2)))
     talk = browser(view)
@@ -229,7 +254,7 @@ def test_every_answer_of_a_survey_has_the_shape_that_is_declared(demo, browser):
 
 
 def test_every_answer_has_the_shape_that_is_declared(explorer, browser):
-    assert ASKED.keys() | SURVEYED.keys() == set(get_args(contract.Op))
+    assert ASKED.keys() | SURVEYED.keys() | GRAPHED.keys() == set(get_args(contract.Op))
     talk = browser(explorer)
     number = explorer.attribution.features("L2.mlp").numbers[0]
     for op, args in ASKED.items():

@@ -14,7 +14,7 @@ import pytest
 import states
 from attrib_widgets.widgets.shapes import contract
 
-NUMBER = re.compile(r"[+\u2212-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+NUMBER = re.compile(r"[+\u2212-]?\d+(?:\.\d+)?(?:e[+\u2212-]?\d+)?")
 ANEW = "python tests/states.py writes states.json anew"
 
 

@@ -56,7 +56,7 @@ from .explorer import (
     Unseen,
     Word,
 )
-from .graphs import GraphHeader, GraphNode, GraphTarget
+from .graphs import GraphHeader, GraphNode, GraphTarget, NodeGroup, OpenedEdge
 from .opened import (
     Arithmetic,
     CardHeader,
@@ -65,6 +65,8 @@ from .opened import (
     Context,
     FeatureCard,
     Features,
+    FoundFeature,
+    FoundFeatures,
     HeadHeader,
     Neurons,
     PatternsHeader,
@@ -179,6 +181,8 @@ __all__ = [
     "Finding",
     "Followed",
     "Form",
+    "FoundFeature",
+    "FoundFeatures",
     "FurtherHeader",
     "FurtherText",
     "GivenToken",
@@ -201,9 +205,11 @@ __all__ = [
     "MostRead",
     "Named",
     "Neurons",
+    "NodeGroup",
     "Nothing",
     "Op",
     "Opened",
+    "OpenedEdge",
     "OpenedPrompt",
     "Options",
     "PanelHelp",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from .opened import FeatureCard
+from .results import TableHeader
+
+if TYPE_CHECKING:
+    from typing import NotRequired
 
 
 class GraphNode(TypedDict):
@@ -30,6 +36,23 @@ class GraphTarget(TypedDict):
     constants: list[float]
 
 
+class NodeGroup(TypedDict):
+    """Nodes that are taken as one, by their names."""
+
+    name: str
+    members: list[str]
+
+
+class OpenedEdge(TypedDict):
+    """Which heads carried an edge, and what its source did to where heads look."""
+
+    table: TableHeader
+    #: those that carried it, the strongest first
+    heads: list[str]
+    #: of an offline page: why one of them looked there
+    looked: NotRequired[dict[str, TableHeader]]
+
+
 class GraphHeader(TypedDict):
     """What is kept of a graph. The array `ends` has [edge, (source, target)] by number; `edges` has [edge, (value,
     share of influence, live)], live NaN where an edge was not tested."""
@@ -49,3 +72,6 @@ class GraphHeader(TypedDict):
     #: the target first
     nodes: list[GraphNode]
     targets: list[GraphTarget]
+    #: of an offline page: cards, by feature without its position, and edges, by "source target" (the number is "")
+    cards: NotRequired[dict[str, FeatureCard]]
+    between: NotRequired[dict[str, OpenedEdge]]

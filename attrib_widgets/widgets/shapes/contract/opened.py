@@ -73,6 +73,27 @@ class Concepts(TypedDict):
     unsaid: list[tuple[str, float]]
 
 
+class FoundFeature(TypedDict):
+    """A feature that a word was found for."""
+
+    id: str
+    #: computed; "" for none
+    label: str
+    value: float
+    #: whether and how strongly it fires on the prompt
+    said: str
+    #: the row that it is opened through; "" for none
+    row: str
+
+
+class FoundFeatures(TypedDict):
+    """Features by a word, those that fire here first."""
+
+    title: str
+    note: str
+    rows: list[FoundFeature]
+
+
 class Context(TypedDict):
     """Tokens around a strong firing."""
 

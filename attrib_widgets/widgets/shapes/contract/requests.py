@@ -11,10 +11,12 @@ from .experiments import (
     Replaced,
     Tested,
 )
+from .graphs import OpenedEdge
 from .opened import (
     Concepts,
     FeatureCard,
     Features,
+    FoundFeatures,
     HeadHeader,
     Neurons,
     PatternsHeader,
@@ -48,6 +50,7 @@ Op = Literal[
     "features",
     "feature",
     "concepts",
+    "search",
     "writes",
     "worked",
     "trace",
@@ -64,6 +67,8 @@ Op = Literal[
     "without",
     "circuit",
     "beside",
+    "between",
+    "looked",
     "surveyed",
     "reads",
     "test",
@@ -117,6 +122,12 @@ class RowArgs(TypedDict):
     id: str
 
 
+class SearchArgs(TypedDict):
+    """A word, or several."""
+
+    query: str
+
+
 class AblateArgs(RowArgs):
     """A row that is taken out, or a feature; with ``strength`` it writes so many times as strongly."""
 
@@ -165,6 +176,18 @@ class BesideArgs(TypedDict):
 
     beside: str
     swapped: bool
+
+
+class EdgeArgs(RowArgs):
+    """A node of a graph, and the one that it puts something into; "" is the explained number."""
+
+    into: str
+
+
+class LookedArgs(EdgeArgs):
+    """An edge, and a head that carried it."""
+
+    head: str
 
 
 class ReadsArgs(RowArgs):
@@ -283,6 +306,7 @@ class Arguments(TypedDict):
     features: RowArgs
     feature: RowArgs
     concepts: Nothing
+    search: SearchArgs
     writes: RowArgs
     worked: RowArgs
     trace: TraceArgs
@@ -299,6 +323,8 @@ class Arguments(TypedDict):
     without: WithoutArgs
     circuit: WithoutArgs
     beside: BesideArgs
+    between: EdgeArgs
+    looked: LookedArgs
     surveyed: RowArgs
     reads: ReadsArgs
     test: TestArgs
@@ -323,6 +349,7 @@ class Answers(TypedDict):
     features: Features
     feature: FeatureCard
     concepts: Concepts
+    search: FoundFeatures
     writes: Writes
     worked: TableHeader
     trace: Trace
@@ -339,6 +366,8 @@ class Answers(TypedDict):
     without: Nothing
     circuit: TableHeader
     beside: Nothing
+    between: OpenedEdge
+    looked: TableHeader
     surveyed: Nothing
     reads: Reads
     test: Nothing

@@ -12,7 +12,7 @@ from .experiments import (
     Without,
 )
 from .explorer import ExplorerHeader, Pin
-from .graphs import GraphHeader
+from .graphs import GraphHeader, NodeGroup
 from .opened import (
     CardHeader,
     TraceHeader,
@@ -185,3 +185,5 @@ class Traits(TypedDict):
     tests: NotRequired[bytes]
     #: questions that were pinned
     pinned: NotRequired[list[Pin]]
+    #: of a graph, written from both sides: nodes that are taken as one
+    groups: NotRequired[list[NodeGroup]]

@@ -1,6 +1,13 @@
 /** Where the nodes of a graph stand: layers upwards, positions across. Pure functions of numbers: no DOM here. */
 import type { GraphNode } from "../types";
 
+/** A node, or a group of them, which stands where its strongest member does. */
+export interface Node extends Omit<GraphNode, "kind"> {
+  kind: GraphNode["kind"] | "group";
+  /** of a group: the numbers of its members */
+  members?: number[];
+}
+
 /** The places of one layer from below, by what stands behind the point of their names. */
 const WITHIN = ["pre", "z", "attn", "mid", "mlp", "post"];
 const STEP = 24; // px between nodes beside each other, at least
@@ -12,7 +19,7 @@ const APART = 8; // px between lanes
 export const [SMALL, LARGE] = [3.5, 11] as const; // px, radius of no influence and of all
 
 /** How far up a node stands; equal heights share a lane. */
-export function heightOf({ kind, layer, place }: GraphNode): number {
+export function heightOf({ kind, layer, place }: Node): number {
   if (kind === "target") return Infinity;
   if (kind === "token") return -1;
   const site = place.split(".")[1] ?? "z"; // a head
@@ -46,10 +53,10 @@ export interface Layers {
 }
 
 /** Lays out the nodes that are `shown` over `count` positions, in at least `width` px. */
-export function layers(nodes: readonly GraphNode[], shown: readonly number[], count: number, width: number): Layers {
+export function layers(nodes: readonly Node[], shown: readonly number[], count: number, width: number): Layers {
   const lanes = new Map<number, Map<number, number[]>>();
   for (const i of shown) {
-    const node = nodes[i] as GraphNode;
+    const node = nodes[i] as Node;
     const lane = lanes.get(heightOf(node)) ?? new Map<number, number[]>();
     lanes.set(heightOf(node), lane.set(node.position, [...(lane.get(node.position) ?? []), i]));
   }
@@ -88,7 +95,7 @@ export function layers(nodes: readonly GraphNode[], shown: readonly number[], co
     const inside = [...lane.values()].flat();
     const at = (i: number) => places.get(i) as Place;
     inside.sort((a, b) => at(a).x - at(b).x || at(a).y - at(b).y);
-    const kinds = [...new Set(inside.map((i) => laneOf(nodes[i] as GraphNode)))];
+    const kinds = [...new Set(inside.map((i) => laneOf(nodes[i] as Node)))];
     const made = { name: kinds.sort().join(" "), top, height, nodes: inside };
     top += height;
     return made;
@@ -96,7 +103,7 @@ export function layers(nodes: readonly GraphNode[], shown: readonly number[], co
   return { lanes: found, places, columns, width: left, height: top };
 }
 
-const laneOf = ({ kind, place, layer }: GraphNode) => (kind === "target" ? "answer" : kind === "token" ? "words" : place.includes(".") ? place : `L${layer}`);
+const laneOf = ({ kind, place, layer }: Node) => (kind === "target" ? "answer" : kind === "token" ? "words" : place.includes(".") ? place : `L${layer}`);
 
 /** An edge as a curve from below to above; what stands above each other is bowed, by `side`, so that lines part. */
 export function curve(from: Place, to: Place, side = 1): string {

@@ -6,6 +6,7 @@ const FORMS: [string, string][] = [
   ["L(\\d+)N(\\d+)", `neuron $2 of the MLP of layer $1${ZERO}`],
   ["L(\\d+)\\.mlp", `the MLP of layer $1, the chapter\u2019s MLP $1${ZERO}`],
   ["L(\\d+)\\.attn", `all heads of layer $1 together${ZERO}`],
+  ["L(\\d+)\\.laurel", `the learned residual (LAuReL) of layer $1, added with its attention${ZERO}`],
   ["L(\\d+)\\.beside", `what layer $1 adds beside its attention and its MLP${ZERO}`],
   ["L(\\d+)", `layer $1 as a whole, attention and MLP${ZERO}`],
   ["L(\\d+)\\.attn\\.bias", `the constant that the attention of layer $1 adds whatever it reads${ZERO}`],

@@ -63,7 +63,7 @@ export class Numbers {
   }
 
   pattern(id: string): Signal<Loaded<Triangle>> {
-    return this.#load("head", { id }, () => this.#reading?.pattern(id), (answer) => {
+    return this.load("head", { id }, () => this.#reading?.pattern(id), (answer) => {
       const { arrays } = container(answer);
       return new Triangle(this.#reading?.tokens.length ?? 0, need(arrays["pattern"]).at());
     });
@@ -71,7 +71,7 @@ export class Numbers {
 
   /** Small pictures of all patterns, where the patterns themselves did not travel. */
   patterns(): Signal<Loaded<Stored>> {
-    return this.#load("patterns", {}, () => undefined, (answer) => need(container(answer).arrays["patterns"]));
+    return this.load("patterns", {}, () => undefined, (answer) => need(container(answer).arrays["patterns"]));
   }
 
   through(id: string, source: number): Signal<Loaded<Through>> {
@@ -79,7 +79,7 @@ export class Numbers {
       const values = this.#reading?.through(id, source);
       return values && { labels: this.#reading?.header.rows.map((r) => r.id) ?? [], values };
     };
-    return this.#load("through", { id, source }, embedded, (answer) => {
+    return this.load("through", { id, source }, embedded, (answer) => {
       const { header, arrays } = container(answer);
       return { labels: header.rows.map((r) => r.label), values: need(arrays["values"]).at() };
     });
@@ -91,7 +91,7 @@ export class Numbers {
       const why = this.#reading?.whyKey(id) === key ? this.#reading.why(id) : undefined;
       return why && { ...why, query, key };
     };
-    return this.#load("why", { id, query, key }, embedded, (answer) => {
+    return this.load("why", { id, query, key }, embedded, (answer) => {
       const { header, arrays } = container(answer);
       const values = need(arrays["values"]);
       const { query, key, score, rival } = header;
@@ -102,45 +102,45 @@ export class Numbers {
   }
 
   neurons(id: string): Signal<Loaded<Neurons>> {
-    return this.#load("neurons", { id }, () => this.#reading?.header.neurons?.[id], (answer) => answer.data);
+    return this.load("neurons", { id }, () => this.#reading?.header.neurons?.[id], (answer) => answer.data);
   }
 
   writes(id: string): Signal<Loaded<Writes>> {
-    return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data);
+    return this.load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data);
   }
 
   /** What heads are called for. */
   roles(): Signal<Loaded<Roles>> {
-    return this.#load("roles", {}, () => undefined, (answer) => answer.data);
+    return this.load("roles", {}, () => undefined, (answer) => answer.data);
   }
 
   /** What is to be said of a head beyond this prompt. */
   beyond(id: string, what: Beyond): Signal<Loaded<TableHeader>> {
-    return this.#load("beyond", { id, what }, () => undefined, (answer) => answer.data);
+    return this.load("beyond", { id, what }, () => undefined, (answer) => answer.data);
   }
 
   /** Its bar as a dot product. */
   worked(id: string): Signal<Loaded<TableHeader>> {
-    return this.#load("worked", { id }, () => this.#reading?.header.worked?.[id], (answer) => answer.data);
+    return this.load("worked", { id }, () => this.#reading?.header.worked?.[id], (answer) => answer.data);
   }
 
   features(id: string): Signal<Loaded<Features>> {
-    return this.#load("features", { id }, () => this.#reading?.header.features?.[id], (answer) => answer.data);
+    return this.load("features", { id }, () => this.#reading?.header.features?.[id], (answer) => answer.data);
   }
 
   /** The card of feature `number`, read through a row. */
   feature(id: string, number: number): Signal<Loaded<FeatureCard>> {
     const name = `${id}/${number}`;
-    return this.#load("feature", { id: name }, () => this.#reading?.header.cards?.[name], (answer) => answer.data);
+    return this.load("feature", { id: name }, () => this.#reading?.header.cards?.[name], (answer) => answer.data);
   }
 
   /** Every part that has a dictionary, by its features. */
   concepts(): Signal<Loaded<Concepts>> {
-    return this.#load("concepts", {}, () => this.#reading?.header.concepts, (answer) => answer.data);
+    return this.load("concepts", {}, () => this.#reading?.header.concepts, (answer) => answer.data);
   }
 
   trace(mlps: TraceArgs["mlps"]): Signal<Loaded<Trace>> {
-    return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data);
+    return this.load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data);
   }
 
   /** What came from every position: carried by all heads, or by all paths. */
@@ -149,12 +149,12 @@ export class Numbers {
       const stored = this.#reading?.arrays[op];
       return stored && decode<TotalsHeader>(stored.bytes);
     };
-    return this.#load<typeof op, Container<TotalsHeader>>(op, {}, embedded, container);
+    return this.load<typeof op, Container<TotalsHeader>>(op, {}, embedded, container);
   }
 
   /** Estimated total effect of every row, and last the completeness error, a share of the gap. */
   effects(): Signal<Loaded<Float32Array>> {
-    return this.#load("effects", {}, () => this.#reading?.arrays["effects"]?.at(), (answer) => need(container(answer).arrays["values"]).at());
+    return this.load("effects", {}, () => this.#reading?.arrays["effects"]?.at(), (answer) => need(container(answer).arrays["values"]).at());
   }
 
   /** The explanation and what stands beside it. */
@@ -164,7 +164,7 @@ export class Numbers {
       const found = stored && decode<ComparisonHeader>(stored.bytes);
       return found?.header.beside === beside ? found : undefined;
     };
-    return this.#load("beside", { beside, swapped }, embedded, container);
+    return this.load("beside", { beside, swapped }, embedded, container);
   }
 
   lens(): Signal<Loaded<Lens>> {
@@ -172,15 +172,16 @@ export class Numbers {
       const stored = this.#reading?.arrays["lens"];
       return stored && new Lens(decode<LensHeader>(stored.bytes));
     };
-    return this.#load("lens", {}, embedded, (answer) => new Lens(container(answer)));
+    return this.load("lens", {}, embedded, (answer) => new Lens(container(answer)));
   }
 
   /** The experiment beside the lens: the stream, patched at every place. */
   streams(): Signal<Loaded<Container<PatchingHeader>>> {
-    return this.#load<"streams", Container<PatchingHeader>>("streams", {}, () => undefined, container);
+    return this.load<"streams", Container<PatchingHeader>>("streams", {}, () => undefined, container);
   }
 
-  #load<O extends Op, T>(op: O, args: Arguments[O], embedded: () => T | undefined, parse: (a: Answer<O>) => T) {
+  /** What is embedded, else what the kernel answers; asked once. */
+  load<O extends Op, T>(op: O, args: Arguments[O], embedded: () => T | undefined, parse: (a: Answer<O>) => T) {
     const key = op + JSON.stringify(args);
     let slot = this.#cache.get(key) as Signal<Loaded<T>> | undefined;
     if (slot) return slot;

@@ -31,7 +31,7 @@ export interface Grid {
   binned: boolean;
 }
 
-const WIDE: Record<string, string> = { attn: "attn", beside: "beside", mlp: "MLP", layer: "layer" };
+const WIDE: Record<string, string> = { attn: "attn", laurel: "laurel", beside: "beside", mlp: "MLP", layer: "layer" };
 
 /** The largest contribution of one head. */
 const mostOf = ({ header, values }: Reading) => largest(header.rows.map(({ kind }, i) => (kind === "head" ? (values[i] as number) : 0)));

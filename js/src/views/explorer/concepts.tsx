@@ -7,6 +7,7 @@ import { Await, Hidden, barsHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, ranked } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Called, Token } from "../parts/names";
+import { Find } from "./find";
 import { Chip } from "./verdict";
 import { pressed, useRoving } from "../parts/roving";
 import { Axis, Lines, Step } from "../parts/steps";
@@ -23,7 +24,12 @@ export function ByConcept() {
   if (part) return <Hidden part={part} what="the concepts" />;
   return (
     <div data-part="concepts">
-      <Await of={store.data.concepts()} hold={() => barsHeight(26)}>{(found) => <Listed of={found} reading={reading} />}</Await>
+      <Await of={store.data.concepts()} hold={() => barsHeight(26)}>{(found) => (
+        <>
+          <Find reading={reading} />
+          <Listed of={found} reading={reading} />
+        </>
+      )}</Await>
     </div>
   );
 }

@@ -45,7 +45,7 @@ const UNSPLIT: [Tab, string][] = [["pattern", "Pattern"], FEATURES, WRITTEN];
 const MIXTURE: [Tab, string][] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
 
 /** Rows that are directions in the stream, so that one may ask which tokens they raise. */
-const WRITES = new Set(["head", "embed", "pos", "attn", "beside", "layer", "attn.bias", "mlp.bias"]);
+const WRITES = new Set(["head", "embed", "pos", "attn", "laurel", "beside", "layer", "attn.bias", "mlp.bias"]);
 
 export function Detail() {
   const { store } = useView();

@@ -11,7 +11,7 @@ const READ = new WeakMap<object, Graph>();
 
 /** Each state is read once. */
 function read(state: object): Graph {
-  const found = READ.get(state) ?? new Graph(decode<GraphHeader>(state));
+  const found = READ.get(state) ?? Graph.read(decode<GraphHeader>(state));
   READ.set(state, found);
   return found;
 }

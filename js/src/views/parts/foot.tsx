@@ -1,4 +1,4 @@
-/** Under every view, above the Explorer: open it large, and take it away as a picture, a table, a paragraph or a page. */
+/** Under every view, above the Explorer and a graph: open it large, and take it away as a picture, a table, a paragraph or a page. */
 import { useRef, useState } from "preact/hooks";
 import { inWords } from "../../core/host/protocol";
 import { addressOf } from "../../core/state/address";
