@@ -96,7 +96,8 @@ def _words(a: Attribution) -> str:
         return ""
     fixed = float(sum(value for _, value in totals.constants))
     named = [*large[:NAMED], *([("constants", fixed)] if abs(fixed) >= LEAST * abs(a.actual) else [])]
-    rest = a.actual - sum(value for _, value in named)
+    digits = digits_for(a.actual)  # of what is printed, so that what is printed sums
+    rest = round(a.actual, digits) - sum(round(value, digits) for _, value in named)
     named += [("the rest", rest)] if _signed(a, rest) != _signed(a, 0.0) else []
     by = "By the words it came from" if totals.opened else "By where in the prompt it was written"
     told = enumerated([f"{t} {_signed(a, v)}" for t, v in named])
