@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,28 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def family_model() -> Callable[..., Any]:
+def family_models() -> dict[tuple[Any, ...], Any]:
+    """The models that :func:`family_model` keeps, for all tests of a worker."""
+    return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_dictionary_of_another_file(family_models: dict[tuple[Any, ...], Any]) -> Iterator[None]:
+    """A dictionary that a test gave to a model that is kept is not there in the next file: which one that is is
+    left to chance where several workers run."""
+    yield
+    for model in family_models.values():
+        if list(model.saes):
+            model.saes.clear()
+
+
+@pytest.fixture(scope="session")
+def family_model(family_models: dict[tuple[Any, ...], Any]) -> Callable[..., Any]:
     """``family_model(name, dtype=torch.float32, attn="sdpa")``: a loaded ``aw.Model`` of a tiny random model, kept."""
     import attrib_widgets as aw
     from fixtures import families
 
-    kept: dict[tuple[Any, ...], Any] = {}
+    kept = family_models
 
     def make(name: str, dtype: torch.dtype = torch.float32, attn: str = "sdpa") -> Any:
         key = (name, dtype, attn)

@@ -2,7 +2,7 @@
 
 from .drawing import render_svg
 from .glossary import Glossary, glossary
-from .results import Result, Slots, Sum, slots, strongest, studied, tabled, view_of, with_others
+from .results import Result, Slots, Sum, shown, slots, strongest, studied, tabled, view_of, with_others
 from .table import MAX_STATIC_BYTES, Table, render_html, render_text
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "render_html",
     "render_svg",
     "render_text",
+    "shown",
     "slots",
     "strongest",
     "studied",

@@ -211,6 +211,11 @@ def strongest(values: Any, k: int | None = None) -> list[int]:
     return order
 
 
+def shown(values: Any, k: int) -> list[int]:
+    """The ``k`` strongest rows, for a table; all of them where one would be left out, which takes a row itself."""
+    return strongest(values, k + (len(values) == k + 1))
+
+
 def with_others(
     values: Any, order: Sequence[int], cells: Callable[[int], list[str]], digits: int = 0, beside: Sequence[Any] = ()
 ) -> tuple[list[list[str]], list[float | None]]:

@@ -23,11 +23,15 @@ class Arithmetic(NamedTuple):
     reads: str
 
     def line(self) -> str:
-        """``fires at 8.09 × promotes ·Paris 0.1607 per unit (0.7301 ÷ norm 4.543) = +1.30``."""
+        """``fires at 8.09, promotes ·Paris by 0.1607 per unit (0.7301 before the norm divides by 4.543): 8.09 × 0.1607
+        = +1.30``."""
         verb = "suppresses" if read_number(self.unit) < 0 else "promotes"
-        divided = f" ({self.before} ÷ norm {self.norm})" if self.norm else ""
+        divided = f" ({self.before} before the norm divides by {self.norm})" if self.norm else ""
         reads = f"; {self.reads}" if self.reads else ""
-        return f"fires at {self.fires} × {verb} {self.target} {self.unit} per unit{divided} = {self.value}{reads}"
+        return (
+            f"fires at {self.fires}, {verb} {self.target} by {self.unit} per unit{divided}: "
+            f"{self.fires} × {self.unit} = {self.value}{reads}"
+        )
 
 
 def arithmetic(

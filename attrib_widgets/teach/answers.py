@@ -167,7 +167,8 @@ class Word:
 
     Attributes:
         value: the right one.
-        among: all, each with what is said where it is given and wrong ("" says that it is another).
+        among: all, each with what is said where it is given: of the right one its number, of another what speaks
+            against it ("" says no more).
     """
 
     value: str
@@ -182,7 +183,7 @@ class Word:
             choices = ", ".join(f"“{visible(word)}”" for word in self.among)
             return Checked(False, f"{shown(given)} is not a choice here. Choose one of {choices}.")
         if match == self.value:
-            return Checked(True, f"Right: {self.told()}.")
+            return Checked(True, f"Right: {self.told()}. {self.among[match]}".strip())
         return Checked(False, f"Not “{visible(match)}”. {self.among[match]}".strip())
 
     def told(self) -> str:

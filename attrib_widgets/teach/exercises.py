@@ -13,7 +13,7 @@ from ..analysis.lens.logit_lens import LogitLens, logit_lens
 from ..analysis.survey.survey import survey
 from ..analysis.verdicts.table import VERDICTS
 from ..analysis.verdicts.verify import verify
-from ..words.text import share, signed, visible
+from ..words.text import percent, share, signed, visible
 from .answers import Answer, Number, Part, Word
 from .prompts import (
     COLOSSEUM,
@@ -112,10 +112,13 @@ def _first_row(found: LogitLens) -> Answer:
     stays = [row for i, row in enumerate(found.layers) if all(int(r) == 1 for r in found.rank[i:, -1])]
     later, lost = "There it stands on top, and it did before.", "There it stands on top, and further on no more."
     first = {row: int(found.rank[i, -1]) == 1 for i, row in enumerate(found.layers)}
-    wrong = {
+    among = {
         row: later if row in stays else lost if first[row] else f"There {name} is on top." for row, name in said.items()
     }
-    return Word(stays[0] if stays else NEVER, {**wrong, NEVER: "It does, and stays there."})
+    among[NEVER] = "It does, and stays there." if stays else ""
+    if stays:
+        among[stays[0]] = f"There it has {percent(found.top(stays[0])[0].probability)}."
+    return Word(stays[0] if stays else NEVER, among)
 
 
 def _knows(model: Model, of: Examples) -> Answer:

@@ -12,7 +12,7 @@ from ..analysis.attribution.phrases import chance
 from ..result import strongest
 from ..words.components import component, whole
 from ..words.errors import AttribError, ComponentError, PositionError, TargetError
-from ..words.text import visible
+from ..words.text import number, percent, signed, visible
 from .answering import Answering
 from .transport.traits import Locked
 
@@ -181,12 +181,15 @@ class Guessing(Answering):
         a = self.attribution
         if asked == "part":
             order = [str(c) for c, _ in a.top(len(a.components)) if c.writes]
-            return _told(Guess("part", said), order[0], order.index(said) + 1, "leads")
+            most, own = (f"{signed(a[name])}" for name in (order[0], said))
+            most = f"{most} of {number(a.actual)} {a.unit}"
+            return _told(Guess("part", said), order[0], order.index(said) + 1, "leads", most, own)
         if asked == "token":
             best = self.run.top(1, position=a.position)[0].text
             same = best.strip() == said.strip()
             place = 1 if same else self._rank(said)
-            return _told(Guess("token", said), best, place, "is likeliest")
+            most = percent(self.run.top(1, position=a.position)[0].probability)
+            return _told(Guess("token", said), best, place, "is likeliest", most)
         of, at = said["of"], said["at"]
         values = a.sources(of).values[: a.position + 1]
         sign = 1 if float(a[of]) >= 0 else -1
@@ -194,7 +197,9 @@ class Guessing(Answering):
             range(len(values)), key=lambda i: -abs(float(values[i])) * (1 if float(values[i]) * sign >= 0 else 1e-3)
         )
         guess = Guess("word", self.run.tokens[at], at, of)
-        return _told(guess, self.run.tokens[order_at[0]], order_at.index(at) + 1, f"is what {of} reads")
+        most, own = (signed(float(values[i])) for i in (order_at[0], at))
+        most = f"it carries {most} of {signed(a[of])} {a.unit}"
+        return _told(guess, self.run.tokens[order_at[0]], order_at.index(at) + 1, f"is what {of} reads", most, own)
 
     def _rank(self, said: str) -> int | None:
         """The place of a token, with its space or without, whichever is likelier; None where it is none."""
@@ -207,9 +212,11 @@ class Guessing(Answering):
         return min(ranks, default=None)
 
 
-def _told(guess: Guess, truth: str, place: int | None, how: str) -> Guess:
+def _told(guess: Guess, truth: str, place: int | None, how: str, most: str, own: str = "") -> Guess:
+    """``most`` is the number of the answer, and ``own`` that of what was said."""
     said, right = visible(guess.said), place == 1
     near = guess.asked != "token" or (place is not None and place <= TOLD)
-    where = f"is number {place}" if near else f"is not among the first {TOLD}"
-    told = f"You said {said}: right." if right else f"You said {said}; {visible(truth)} {how}, {said} {where}."
+    where = f"is number {place}{f' ({own})' if own else ''}" if near else f"is not among the first {TOLD}"
+    told = f"{visible(truth)} {how} ({most}), {said} {where}"
+    told = f"You said {said}: right ({most})." if right else f"You said {said}; {told}."
     return Guess(guess.asked, guess.said, guess.position, guess.head, truth, place, right, told)

@@ -353,7 +353,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "role",
         "What a head is called for what it does on fixed probes or by its weights, above what chance gives the best.",
-        "L2H4 IK: induction and copying, above 0.40 and 0.50 of the null; a head may have two roles, or none.",
+        "L2H4 0.73 as induction: above 0.40, so it is named; a head may have two roles, or none.",
         ("roles", "probes", "null", "name mover", "S-inhibition"),
     ),
     Term(

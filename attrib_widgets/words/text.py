@@ -89,6 +89,11 @@ def how_many(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def placed(tokens: Sequence[str]) -> list[str]:
+    """Tokens as they are printed, those that stand there more than once with their positions: ``·John @4``."""
+    return [f"{visible(t)} @{i}" if tokens.count(t) > 1 else visible(t) for i, t in enumerate(tokens)]
+
+
 def others_label(count: int) -> str:
     """The name of the row that stands for ``count`` rows left out."""
     return "1 other" if count == 1 else f"{count} others"

@@ -57,7 +57,7 @@ export function explorer(tokens = TOKENS, changes: Partial<ExplorerHeader> = {})
     ...REAL,
     ...(tokens !== TOKENS && { prompt: { ...REAL.prompt, text: tokens.slice(1).join(""), tokens, position: n - 1 }, corrupted: null }),
     features: Object.fromEntries(["L2.mlp", "L3H1"].map((id) => [id, features(id, valueOf(id))])),
-    cards: { "L2.mlp/29": card(n), "L3H1/29": { ...card(n), label: "", through: "L3H1", arithmetic: { ...card(n).arithmetic!, reads: "L3.z is read through the slice of W_O of L3H1" } } },
+    cards: { "L2.mlp/29": card(n), "L3H1/29": { ...card(n), label: "", through: "L3H1", arithmetic: { ...card(n).arithmetic!, reads: "this is what it writes through L3H1 alone" } } },
     trace: { stop: walk, frozen: { ...walk, title: "with gates held" } },
     ...changes,
   };
@@ -219,7 +219,7 @@ export function tested(question = 0) {
     rule: "shares of a gap of 9.31 logits; nothing is read below 5 % of the gap (tau)",
     gap: GAP,
     shared: "the direct effects of all parts add up to 43 % of the gap",
-    cost: "2 passes instead of 72 forwards",
+    cost: "72 forwards in 2 passes",
     notes: [],
     together: [{ name: "all others together (35)", told: "without these 35 parts 4 % of the gap goes; put into the other prompt 30 % comes back", then: "Then the model says ·Paris 100 %" }],
     findings: [
@@ -247,7 +247,7 @@ export function patching(n = 6, layers = 4, changes: Partial<PatchingHeader> = {
     cells: cells.map(([l, p]) => `L${l}.mlp @${p}`),
   };
   return view(
-    { kind: "patching", title: "L2.mlp @4 recovers most", share: "recovery", words: "clean parts put into the corrupted run", estimated: false, notes: ["n = 1: one pair of prompts"], cost: "1 pass instead of 24 forwards", gap: GAP, unit: "logits", position: n - 1, parallel: false, grids: [grid], ...changes },
+    { kind: "patching", title: "L2.mlp @4 recovers most", share: "recovery", words: "clean parts put into the corrupted run", estimated: false, notes: ["n = 1: one pair of prompts"], cost: "24 forwards in 1 pass", gap: GAP, unit: "logits", position: n - 1, parallel: false, grids: [grid], ...changes },
     {
       values: { dtype: "f4", shape: [cells.length], values: cells.map(([l, p]) => 0.1 * l + 0.01 * p) },
       known: { dtype: "i4", shape: [cells.length], values: cells.map((_, i) => Number(i < cells.length - 1)) },

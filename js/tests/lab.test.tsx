@@ -38,7 +38,7 @@ describe("a test", () => {
     expect(one('[data-part="together"]')?.textContent).toBe("all others together (35): without these 35 parts 4 % of the gap goes; put into the other prompt 30 % comes back. Then the model says ·Paris 100 %.");
     expect(one('[data-part="decided"]')?.hasAttribute("open")).toBe(false);
     const found = one('[data-part="verdict"]')?.textContent ?? "";
-    for (const said of ["redundant: confirmed with L2H6", "Without it, as in the other prompt, the model says ·Berlin 71 %", "+0.09", "+0.20", "more comes from L2H6", "below 0.80", "(tau)", "9.31 logits", "add up to 43 %", "2 passes instead of 72 forwards"]) expect(found).toContain(said);
+    for (const said of ["redundant: confirmed with L2H6", "Without it, as in the other prompt, the model says ·Berlin 71 %", "+0.09", "+0.20", "more comes from L2H6", "below 0.80", "(tau)", "9.31 logits", "add up to 43 %", "72 forwards in 2 passes"]) expect(found).toContain(said);
     expect(one('[data-part="copy"]')).not.toBeNull();
   });
 

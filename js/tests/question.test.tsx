@@ -63,7 +63,7 @@ describe("a contrast", () => {
     const told = all('[data-part="alike"] li').map((li) => li.textContent);
     expect(told).toEqual(header.shared?.map((s) => s.told));
     expect(told).toHaveLength(3);
-    expect(told[0]).toBe("L1.mlp +3.56 for either answer; the difference is +0.40");
+    expect(told[0]).toBe("L1.mlp +3.56, and +0.40 more for the answer");
     one('[data-part="alike"] button')?.click();
     await tick();
     expect(model.get("selected")).toBe("L1.mlp");

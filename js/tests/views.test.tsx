@@ -440,7 +440,7 @@ describe("features", () => {
     expect(at().textContent).toBe("All features of L2.mlp");
     const card = one('[data-part="feature"]')!;
     expect(card.textContent).toContain("Computed label; fires on 1.2\u00a0% of tokens.");
-    expect(one('[data-part="arithmetic"]')?.textContent).toBe("fires at 8.88 × promotes ·Paris over ·Berlin 0.103 per unit (0.466 ÷ norm 4.54) = +0.91");
+    expect(one('[data-part="arithmetic"]')?.textContent).toBe("fires at 8.88, promotes ·Paris over ·Berlin by 0.103 per unit (0.466 before the norm divides by 4.54): 8.88 × 0.103 = +0.91");
     expect(card.querySelector(".aw-context")?.textContent).toBe("<s>The capital of France (4.50) is (9.00)…");
     expect([...card.querySelectorAll("mark")].map((m) => m.title)).toEqual(["activation 4.50", "activation 9.00", "activation 8.00"]);
     expect(card.querySelectorAll(".aw-carried .aw-shaded")).toHaveLength(1);
@@ -469,7 +469,7 @@ describe("features", () => {
   it("opens where Python says, names a head's dictionary, and needs no label", async () => {
     const { model, one, all } = show(state(), "explorer", { selected: "L3H1/29" });
     expect(one('[data-part="feature"] .aw-subtitle')?.textContent).toBe("L3.z/29");
-    expect(one('[data-part="arithmetic"]')?.textContent).toContain("; L3.z is read through the slice of W_O of L3H1");
+    expect(one('[data-part="arithmetic"]')?.textContent).toContain("; this is what it writes through L3H1 alone");
     expect(one('[data-part="feature"]')?.textContent).toContain("It fires too rarely for a label");
     expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris over ·Berlin", "L3H1", "L3.z/29"]);
     model.set("selected", "L2.mlp/311");

@@ -23,7 +23,7 @@ from attrib_widgets.saes.reading import collected
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.errors import AttribError, ComponentError
 from attrib_widgets.words.places import dictionary_place
-from attrib_widgets.words.text import visible
+from attrib_widgets.words.text import signed, visible
 from fixtures.cards_twin import everything
 
 WORDS = "The capital of Italy is Rome . Mary gave the bag to John and cat dog is Paris France Spain Madrid".split()
@@ -348,7 +348,7 @@ def test_the_tokens_that_made_a_feature_of_heads_fire_add_up_to_it(family_model,
     at, parts = card.sources
     assert at == run.n - 1 if hasattr(run, "n") else True
     assert sum(parts) == pytest.approx(card.here[at] - constant_of(sae, card.feature.index), abs=1e-4)
-    assert "through" in repr(card)
+    assert "comes from" in repr(card) and f"its biases {signed(constant_of(sae, card.feature.index))}" in repr(card)
     with pytest.raises(ComponentError, match="outputs of heads"):
         source_tokens(model, run.record, dictionary("L1.mlp", model.d_model), 0, 1)
     model.saes.clear()

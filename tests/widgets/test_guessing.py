@@ -7,6 +7,7 @@ import pytest
 import attrib_widgets as aw
 from attrib_widgets.demo import CORRUPTED, PROMPT
 from attrib_widgets.widgets.guessing import Guess
+from attrib_widgets.words.text import number, signed
 
 
 @pytest.fixture
@@ -30,7 +31,9 @@ def test_a_part(asking):
     asking.reveal()
     found = asking.guess
     assert (found.truth, found.place, found.right) == (order[0], 3, False)
-    assert found.told == f"You said {order[2]}; {order[0]} leads, {order[2]} is number 3."
+    a = asking.attribution
+    most, own = f"{signed(a[order[0]])} of {number(a.actual)} logits", signed(a[order[2]])
+    assert found.told == f"You said {order[2]}; {order[0]} leads ({most}), {order[2]} is number 3 ({own})."
     assert asking.guesses == [found]
 
 
@@ -40,7 +43,7 @@ def test_the_right_part_in_any_spelling(asking):
     asking.hidden = ["candidates", "heads"]
     assert asking.guesses == [], "the heads are hidden still, and would have told"
     asking.hidden = ["candidates"]
-    assert asking.guess.right and asking.guess.told == f"You said {first}: right."
+    assert asking.guess.right and asking.guess.told.startswith(f"You said {first}: right (+")
 
 
 @pytest.mark.parametrize("typed", [" Paris", "Paris"])

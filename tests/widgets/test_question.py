@@ -67,7 +67,7 @@ def test_a_logit_by_itself_says_what_is_common(demo, nothing):
     assert h["contrast"]["told"].endswith(common) and h["contrast"]["told"] in explorer.summary().note
     assert h["python"]["verify"].endswith("against=()")
     v = explorer.verify("L4.mlp")
-    assert v.rule.startswith(f"shares of a gap of {v.gap:.2f} logits in the logit of “·Paris”;")
+    assert v.rule.startswith(f"effects are shares of a gap of {v.gap:.2f} logits in the logit of “·Paris”;")
     explorer.close()
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.selfcheck.levels import NEEDED, need, refusal
-from ...result import Sum, Table, strongest, with_others
+from ...result import Sum, Table, shown, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.kinds import with_kind
@@ -395,8 +395,8 @@ class Attribution(Sum):
         return f"{' and '.join(names)} {text}, the {self.target.words(self.model, self.run)}"
 
     def in_words(self, verdicts: Any = None) -> str:
-        """The answer in a few sentences: what comes next and how surely, what wrote it, from which words, which
-        concept, what was tested, and how much is not named; each with its number.
+        """The answer in a few sentences: what comes next and how surely, what wrote it and how much is not named, from
+        which words, which concept, and what was tested; each with its number.
 
         Args:
             verdicts: what :func:`attrib_widgets.verify` found about this attribution (held against a rival or not);
@@ -405,21 +405,21 @@ class Attribution(Sum):
         Raises:
             AttribError: something else, or verdicts on another prompt, token or position.
         """
-        return " ".join(in_words(self, *tested_of(self, verdicts)))
+        return " ".join(in_words(self, tested_of(self, verdicts)))
 
     def summary(self) -> Table:
         beside = [] if self.rival is None else [self.rival]
-        order = strongest(self.values, 10)
+        order = shown(self.values, 10)
         rows, bars = with_others(self.values, order, lambda i: [self.labels[i]], beside=beside)
-        columns = ["component", *(f"for {self.rival_name}" for _ in beside), self.unit]
+        asked = [self.unit] if self.rival is None else [f"for {self.rival_name}", f"difference, {self.unit}"]
         start = max(0, self.position - 11)
         where = ("…" if start else "") + safe(self.run.model.joined(self.run.ids[start : self.position + 1]))
         place = "read at" if self.target.inner else "after"
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         shared = "; ".join(map(str, self.shared()))
-        alike = [f"the same for both: {shared}"] if shared else []
+        alike = [f"for answer and rival alike: {shared}"] if shared else []
         foot = "\n".join([*alike, "   ".join(self.checks())])
-        return Table(self.title(), columns, rows, bars, note, foot, last=len(rows) - len(order))
+        return Table(self.title(), ["component", *asked], rows, bars, note, foot, last=len(rows) - len(order))
 
     @property
     def rival_name(self) -> str:

@@ -71,23 +71,27 @@ class Buildup(Result):
         )
 
     def summary(self) -> Table:
-        keep = sorted(strongest(self.added, TABLE_ROWS))
-        digits = digits_of(self.added.tolist())
+        keep, digits = set(strongest(self.added, TABLE_ROWS)), digits_of(self.added.tolist())
+        # Smaller steps are one row where they stand: behind every row the sum is that of all before it.
+        told: list[list[int]] = []
+        for i in range(len(self.steps)):
+            if i in keep or not told or told[-1][-1] in keep:
+                told.append([i])
+            else:
+                told[-1].append(i)
+        bars: list[float | None] = [float(self.added[some].double().sum()) for some in told]
         rows = [
-            [self.steps[i], signed(float(self.added[i]), digits), number(float(self.values[i]), digits)] for i in keep
+            [
+                self.steps[some[0]] if len(some) == 1 else others_label(len(some)),
+                signed(float(self.added[some].double().sum()), digits),
+                number(float(self.values[some[-1]]), digits),
+            ]
+            for some in told
         ]
-        bars: list[float | None] = [float(self.added[i]) for i in keep]
-        rest = len(self.steps) - len(keep)
-        if rest > 0:
-            others = float(self.added.double().sum() - self.added[keep].double().sum())
-            rows.append([others_label(rest), signed(others, digits), ""])
-            bars.append(others)
         a = self.attribution
         footer = f"ends at {number(float(self.values[-1]), 4)}   model {number(a.actual, 4)}"
         note = "One direction throughout, the scale of its norm held: sums of contributions."
-        return Table(
-            self.title(), ["after", "added", f"{self.unit} so far"], rows, bars, note, footer, last=int(rest > 0)
-        )
+        return Table(self.title(), ["after", "added", f"{self.unit} so far"], rows, bars, note, footer)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``step``, ``constant``, ``added``, ``value``, in model order."""

@@ -47,8 +47,12 @@ class Shared:
 
     def __str__(self) -> str:
         name = f"{self.component} ({self.kind.short})" if self.kind else str(self.component)
-        said = f"{name} {signed(self.both)} for either answer"
-        return f"{said}; the difference is {signed(self.difference)}" if self.chooses else f"{said}: it does not choose"
+        said = f"{name} {signed(self.both)}"
+        if not self.chooses:
+            return f"{said}: it does not choose"
+        # Of the two one is what is written for both, and the other that and more.
+        more, whose = (self.own, "the answer") if abs(self.own) > abs(self.rival) else (self.rival, "the rival")
+        return f"{said}, and {signed(more - self.both)} more for {whose}"
 
 
 def shared(own: Float[Tensor, "component"], rival: Float[Tensor, "component"]) -> Float[Tensor, "component"]:

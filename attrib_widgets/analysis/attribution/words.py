@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...result import strongest
@@ -20,28 +21,24 @@ NAMED = 3
 LEAST = 0.05
 
 
-def in_words(a: Attribution, tested: str = "", without: str = "") -> list[str]:
-    """What comes next and how surely, what wrote it, from which words, which concept, what was tested, and the rest.
+def in_words(a: Attribution, tested: Sequence[str] = ()) -> list[str]:
+    """What comes next and how surely, what wrote it, from which words, which concept, and what was tested.
 
     Args:
-        tested: the finding of an experiment; "" where there was none.
-        without: what the model says without the part that it misses most.
+        tested: what an experiment found, in sentences; nothing where there was none.
     """
-    return [
-        sentence
-        for sentence in (_asked(a), _wrote(a), _words(a), _concept(a), _tested(tested, without), _rest(a))
-        if sentence
-    ]
+    said = [_asked(a), _wrote(a), _rest(a), _words(a), _concept(a), *_tested(tested)]
+    return [sentence for sentence in said if sentence]
 
 
-def tested_of(a: Attribution, verdicts: Any) -> tuple[str, str]:
+def tested_of(a: Attribution, verdicts: Any) -> Sequence[str]:
     """What a verification says for :func:`in_words`; nothing for None.
 
     Raises:
         AttribError: it is none, or none of this attribution.
     """
     if verdicts is None:
-        return "", ""
+        return ()
     explained = getattr(verdicts, "attributions", None)
     if explained is None or not hasattr(verdicts, "in_words"):
         raise AttribError(f"{kind_of(verdicts, start=True)} holds no verdicts.", "Give aw.verify(a, corrupted).")
@@ -49,7 +46,7 @@ def tested_of(a: Attribution, verdicts: Any) -> tuple[str, str]:
         raise AttribError(
             "These verdicts are on another prompt, token or position.", "Verify this one: aw.verify(a, corrupted)."
         )
-    told: tuple[str, str] = verdicts.in_words()
+    told: Sequence[str] = verdicts.in_words()
     return told
 
 
@@ -66,7 +63,8 @@ def _asked(a: Attribution) -> str:
     if not isinstance(a.target, Target) or a.target.inner:  # its unit is its name
         return f"{where} {what}."
     best = a.run.top(1, position=a.position)[0]
-    return f"{where} the model says {visible(best.text)} ({percent(best.probability)}); {what} {a.unit}."
+    what = what[:1].upper() + what[1:]
+    return f"{where} the model says {visible(best.text)} ({percent(best.probability)}). {what} {a.unit}."
 
 
 def _named(a: Attribution) -> list[int]:
@@ -79,10 +77,10 @@ def _wrote(a: Attribution) -> str:
     rows = _named(a)
     parts = [f"{with_kind(a.labels[i], a.part_kinds)} {_signed(a, float(a.values[i]))}" for i in rows]
     if len(rows) == 1:
-        return f"The largest direct contribution is {parts[0]} of {_plain(a, a.actual)}."
+        return f"The largest direct contribution is {parts[0]} of {_plain(a, a.actual)}{_unit(a)}."
     together = float(a.values[rows].double().sum())
-    told = f"{enumerated(parts)}: {_signed(a, together)} of {_plain(a, a.actual)} together"
-    return f"The largest direct contributions are {told}."
+    told = f"together {_signed(a, together)} of {_plain(a, a.actual)}{_unit(a)}"
+    return f"The largest direct contributions are {enumerated(parts)}: {told}."
 
 
 def _words(a: Attribution) -> str:
@@ -98,9 +96,12 @@ def _words(a: Attribution) -> str:
         return ""
     fixed = float(sum(value for _, value in totals.constants))
     named = [*large[:NAMED], *([("constants", fixed)] if abs(fixed) >= LEAST * abs(a.actual) else [])]
+    digits = digits_for(a.actual)  # of what is printed, so that what is printed sums
+    rest = round(a.actual, digits) - sum(round(value, digits) for _, value in named)
+    named += [("the rest", rest)] if _signed(a, rest) != _signed(a, 0.0) else []
     by = "By the words it came from" if totals.opened else "By where in the prompt it was written"
     told = enumerated([f"{t} {_signed(a, v)}" for t, v in named])
-    return f"{by}, with {HELD[totals.mlps]}: {told} of {_plain(a, a.actual)}."
+    return f"{by}, with {HELD[totals.mlps]}: {told}, together {_plain(a, a.actual)}{_unit(a)}."
 
 
 def _concept(a: Attribution) -> str:
@@ -118,15 +119,15 @@ def _concept(a: Attribution) -> str:
             continue
         value, of = _signed(a, float(found.values[rows[0]])), _signed(a, float(a.values[i]))
         label = f"“{visible(found.concepts[rows[0]])}”"
-        return f"Inside {part} the largest feature of its dictionary is {label} (computed label): {value} of {of}."
+        told = f"Inside {part} the largest feature of its dictionary writes {value} of {of}{_unit(a)}"
+        return f"{told}; a rule that read texts calls it {label}."
     return ""
 
 
-def _tested(tested: str, without: str) -> str:
+def _tested(tested: Sequence[str]) -> list[str]:
     if not tested:
-        return "Nothing was tested: these are observations, not causes."
-    found = f"{tested}; {without}" if without else tested
-    return f"Tested: {found}. What was not tested is observed only."
+        return ["Nothing was tested: these are observations, not causes."]
+    return [*tested, "What was not tested is observed only."]
 
 
 def _rest(a: Attribution) -> str:
@@ -134,9 +135,14 @@ def _rest(a: Attribution) -> str:
     rest = [i for i in range(len(a.values)) if i not in named]
     others = float(a.values[rest].double().sum())
     return (
-        f"The other {len(rest)} rows add {_signed(a, others)}; all rows sum to {_plain(a, a.total, 4)}, and the "
-        f"model's own number is {_plain(a, a.actual, 4)}."
+        f"The other {len(rest)} rows add {_signed(a, others)}{_unit(a)}; all rows sum to "
+        f"{_plain(a, a.total, 4)}, and the model's own number is {_plain(a, a.actual, 4)}."
     )
+
+
+def _unit(a: Attribution) -> str:
+    """The unit behind a number; nothing where the number is named by it."""
+    return "" if a.target.inner else f" {a.unit}"
 
 
 def _plain(a: Attribution, value: float, least: int = 2) -> str:

@@ -26,11 +26,11 @@ from ...words.errors import AttribError, ComponentError, PositionError
 from ...words.places import Place, PlaceLike
 from ...words.several import prompts
 from ...words.targets import TokenSet
-from ...words.text import digits_of, indefinite, number, others_label, signed, visible
+from ...words.text import digits_of, indefinite, number, others_label, signed
 from ..inputs import as_run
 from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
-from .common import change_said
+from .common import change_said, quoted
 from .features import alone, clamped, finite, silent, summed
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
@@ -55,7 +55,7 @@ class Ablation(Result):
     draws where it was cancelled; NaN where a prompt has fewer), ``base`` that of the runs as they are. ``values`` are
     the mean changes: negative where the part helped. ``streams[prompt][draw]`` is what the final norm read, where these
     were few enough to be kept; ``asked`` the token that was asked about, a prompt each; ``source`` says what a part was
-    replaced by, where that came from reference prompts; ``strength`` is what it was scaled by, or held at.
+    set to; ``strength`` is what it was scaled by, or held at.
     """
 
     runs: list[Run]
@@ -70,7 +70,7 @@ class Ablation(Result):
     cost: Cost
     streams: tuple[tuple[Float[Tensor, "cell d_model"], ...], ...] = ()
     asked: tuple[int, ...] = ()
-    source: str = ""
+    source: str = "zero"
     strength: float | None = None
 
     @property
@@ -161,13 +161,9 @@ class Ablation(Result):
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):
                 row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
-        if self.strength is not None:
-            words = SAID[self.method](self.strength)
-        else:
-            words = {"zero": "set to zero", "mean": "set to its mean"}.get(self.method, "taken")
+        words = f"set to {self.source}" if self.strength is None else SAID[self.method](self.strength)
         more = "" if len(self.runs) == 1 else f" and {len(self.runs) - 1} more"
-        words = f"{words} {self.source}".rstrip()
-        note = f"each part {words}, in {' '.join(map(visible, self.run.tokens[-12:]))}{more}"
+        note = f"each part {words}, in {quoted(self.run)}{more}"
         rest = int((~self.values.isnan()).sum()) - len(shown)
         footer = f"{others_label(rest)} smaller; {self.cost}" if rest > 0 else str(self.cost)
         columns = ["ablated", *(["95 % interval"] if interval is not None else []), f"change, {self.unit}"]
@@ -297,14 +293,16 @@ def mean_donor(base: Run, reference: Sequence[Run], pooled: bool = False) -> Fix
 
 
 def source_of(bases: Sequence[Run], method: Method, reference: Sequence[Run], draws: int) -> str:
-    """Where what replaces a part comes from, in words; empty for zero."""
+    """What replaces a part, in words."""
     if method not in ("mean", "resample"):
-        return ""
-    of = f"{len(reference)} reference prompt{'s' * (len(reference) != 1)}"
-    each = f"{'over' if method == 'mean' else 'from'} {of}, position by position"
-    pooled = f"over all positions but the first of {of}"
-    if method == "resample":
-        pooled = f"from random positions of {of}, never the first, in {draws} draws"
+        return "zero"
+    one = len(reference) == 1
+    of = quoted(reference[0]) if one else f"{len(reference)} reference prompts"
+    each = f"what it writes in {of}, position by position"
+    pooled = f"what it writes at random positions of {of}, never the first, in {draws} draws"
+    if method == "mean":
+        each = each if one else f"its mean over {of}, position by position"
+        pooled = f"its mean over all positions but the first of {of}"
     matched = {aligned(base, reference) for base in bases}
     if len(matched) > 1:
         return f"{each}, where the lengths agree, and else {pooled}"

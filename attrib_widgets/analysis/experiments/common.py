@@ -1,4 +1,5 @@
-"""How much of what happens to a single logit happens to all tokens alike, and so tells no two answers apart."""
+"""How experiments name their prompts, and how much of what happens to a single logit happens to all tokens alike, and
+so tells no two answers apart."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ...words.errors import AttribError
 from ...words.targets import AnyTarget, Target, as_target
-from ...words.text import share
+from ...words.text import safe, share
 from .metrics import Measure, MetricLike, columns_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ OF_CHANGE = (
 )
 #: The share from which it is said (the tau of verdicts).
 LEAST = 0.05
+
+
+#: Tokens of a prompt that are printed, the last ones.
+SHOWN = 24
+
+
+def quoted(run: Run) -> str:
+    """The prompt of a run, or its end, in quotation marks; without what its tokenizer put around it."""
+    ids = [token for i, token in enumerate(run.ids) if i not in run.special]
+    start = "\u2026" if len(ids) > SHOWN else ""
+    return f"\u201c{start}{safe(run.model.joined(ids[-SHOWN:])).strip()}\u201d"
 
 
 def single_logit(target: MetricLike | AnyTarget | None) -> Target | None:

@@ -22,7 +22,7 @@ from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.several import for_each, listed
 from ...words.targets import Target
-from ...words.text import digits_of, number, signed, visible
+from ...words.text import digits_of, enumerated, how_many, number, signed, visible
 from ..attribution.attribution import refuse_other
 from .ablation import FixedDonor
 from .cells import Cell, joint
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 RANDOM = 10
 #: Rows of the table.
 ROWS = 12
+#: Features of a concept that a row names.
+NAMED = 3
 
 
 @dataclass(eq=False, repr=False)
@@ -49,7 +51,7 @@ class ConceptAblation(Result):
 
     Attributes:
         attributions: what is explained, one a prompt.
-        which: the concept of each, as it was named; features: those that were taken out of it.
+        which: the concept of each by its label, or as it was named; features: those that were taken out of it.
         base: the numbers as they are; without: the same without the concept; random: with each set of random features.
         unit: of these numbers.
     """
@@ -101,11 +103,12 @@ class ConceptAblation(Result):
 
     def title(self) -> str:
         """The finding in one line."""
-        names = list(dict.fromkeys(self.which))
-        concept = f"\u201c{names[0]}\u201d" if len(names) == 1 else f"\u201c{names[0]}\u201d and {len(names) - 1} more"
+        names, n = list(dict.fromkeys(self.which)), len(self.base)
+        concept = f"\u201c{names[0]}\u201d" if len(names) == 1 else f"{len(names)} concepts, a prompt each,"
         fall, by = float(self.values.mean()), float(self.falls.mean())
+        over = "" if n == 1 else f" in the mean of {n} prompts"
         return (
-            f"Without {concept} the answer changes by {signed(-fall)} {self.unit}, with random features by "
+            f"Without {concept} the answer changes by {signed(-fall)} {self.unit}{over}, with random features by "
             f"{signed(-by)}: {self.verdict}"
         )
 
@@ -115,21 +118,33 @@ class ConceptAblation(Result):
         rows, bars = list[list[str]](), list[float | None]()
         for i in order:
             a, names = self.attributions[i], self.features[i]
-            more = "" if len(names) == 1 else f" and {len(names) - 1} more"
             answer = visible(a.target.short(a.model)) + (f" over {a.rival_name}" if a.rival_name else "")
             changes = [signed(float(-v[i]), digits) for v in (self.falls, self.values)]
-            rows.append([answer, self.which[i], f"{names[0]}{more}", number(float(self.base[i])), *changes])
+            rows.append(
+                [
+                    answer,
+                    self.which[i],
+                    enumerated([str(name) for name in names], NAMED),
+                    number(float(self.base[i])),
+                    *changes,
+                ]
+            )
             bars.append(float(-self.values[i]))
         held, n = self.interval, len(self.base)
         said = f"The difference is {signed(-self.difference)} {self.unit}"
         said += f", {signed(-held[1])} to {signed(-held[0])} (95 % interval, n = {n})" if held else f" (n = {n})"
         sets = self.random.shape[1]
+        if not held:
+            every, fall = self.base[:, None] - self.random, self.values[:, None]
+            as_much = int((every >= fall).sum() if float(self.values.mean()) > 0 else (every <= fall).sum())
+            said += f"; {as_much} of {how_many(every.numel(), 'random set')} {'does' if as_much == 1 else 'do'} as much"
         note = (
-            f"{said}. Tested: all features of the concept at zero together, in every layer that has it, where the "
-            f"answer is read; beside it {sets} sets of random features of the same dictionaries at their activations. "
-            "What dictionaries miss is held."
+            f"{said}. Tested: all features of a concept at zero together, in every layer that has it, where the answer "
+            f"is read; beside it {sets} sets of random features of the same dictionaries, written as strongly. The "
+            "errors of the dictionaries stay as they are."
         )
-        columns = ["explained", "concept", "features", "as it is", "with random", "without it"]
+        as_it_is = f"as it is, {self.unit}"
+        columns = ["explained", "concept", "its features", as_it_is, "change with random", "change without it"]
         return Table(self.title(), columns, rows, bars, "\n".join([note, *self.cost.notes]), str(self.cost))
 
     def to_dataframe(self) -> Any:
@@ -205,8 +220,8 @@ def ablate_concept(
         if not bool(done.all()):
             cost.note([f"cancelled after {len(rows)} of {len(given)} prompts"])
             break
-        names.append(str(wanted) if whole(wanted) is None else found.called(found.row(wanted)))
         features.append(own)
+        names.append(_called(found, wanted, own))
         rows.append(values)
         base.append(metric.of(a.run.record.streams[-1][a.position][None])[0])
     if not rows:
@@ -214,6 +229,14 @@ def ablate_concept(
     known, n = torch.stack(rows).double().cpu(), len(rows)
     before = torch.stack(base).double().cpu()
     return ConceptAblation(given[:n], names, features, before, known[:, 0], known[:, 1:], given[0].unit, cost)
+
+
+def _called(found: Concepts, wanted: ComponentLike, own: Sequence[Component]) -> str:
+    """A concept that was named by a feature is called by the label of all that were taken out, where they share one."""
+    labels = {found.concepts[found.row(feature)] for feature in own}
+    label = labels.pop() if len(labels) == 1 else ""
+    name = str(wanted) if (row := whole(wanted)) is None else found.labels[found.row(row)]
+    return label if label and name in map(str, own) else name
 
 
 def _written(a: Attribution, strength: Mapping[Place, float]) -> Intervention:

@@ -27,10 +27,11 @@ from ...words.errors import ComponentError, TargetError
 from ...words.places import Place
 from ...words.several import listed
 from ...words.targets import Target, TokenSet
-from ...words.text import number, signed, visible
+from ...words.text import number, signed
 from ..attribution.attribution import Attribution, rather
 from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, RunDonor, cells_of, every_part, held, positions_of, unsplit
+from .common import quoted
 from .metrics import Metric, MetricLike, metric_of
 from .pairs import (
     Cost,
@@ -111,7 +112,7 @@ class Estimate(Patching):
     def words(self) -> str:
         """What would be put where: nothing was."""
         if self.way.between:
-            clean, corrupted = (" ".join(map(visible, run.tokens[-12:])) for run in self.pairs[0])
+            clean, corrupted = map(quoted, self.pairs[0])
             return f"estimated from gradients, not tested, {BETWEEN} {corrupted} and {clean}: {self.way.words()}"
         return f"estimated from gradients, not tested, for {super().words()}"
 

@@ -58,7 +58,7 @@ class Cost:
 
     def __str__(self) -> str:
         passes = "1 pass" if self.forwards == 1 else f"{self.forwards} passes"
-        return f"{passes} instead of {self.naive} forwards" if self.forwards < self.naive else passes
+        return f"{self.naive} forwards in {passes}" if self.forwards < self.naive else passes
 
 
 def direction_of(given: Direction) -> Direction:

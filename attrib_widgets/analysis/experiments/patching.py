@@ -22,9 +22,10 @@ from ...result import Result, Table, strongest
 from ...words.errors import ComponentError, TargetError
 from ...words.places import PlaceLike
 from ...words.targets import TokenSet
-from ...words.text import gap_said, number, others_label, share, signed, visible
+from ...words.text import gap_said, number, others_label, share, signed
 from .answers import KEPT, Answer, answers
 from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of, unsplit
+from .common import quoted
 from .metrics import MetricLike
 from .pairs import (
     SHARES,
@@ -249,16 +250,17 @@ class Patching(Result):
                 row.append(str(said))
         rest = int((~self.values.isnan()).sum()) - len(shown)
         clean, corrupted = float(self.clean.mean()), float(self.corrupted.mean())
-        footer = f"{self.metric}: clean {number(clean, 3)}, corrupted {number(corrupted, 3)}; {self.cost}"
+        footer = f"{self.metric}: clean {number(clean, 3)}, corrupted {number(corrupted, 3)}, the gap is their "
+        footer += f"difference; {self.cost}"
         footer = f"{others_label(rest)} smaller; {footer}" if rest > 0 else footer
         return Table(self.title(), columns, rows, bars, "\n".join([self.words(), *self.notes]), footer)
 
     def words(self) -> str:
         """What was put where."""
         of, into = ("clean", "corrupted") if self.direction == "denoise" else ("corrupted", "clean")
-        clean, corrupted = self.pairs[0]
-        prompts = {"clean": clean, "corrupted": corrupted}
-        return f"{of} parts put into the {into} run: {' '.join(map(visible, prompts[into].tokens[-12:]))}"
+        clean, corrupted = map(quoted, self.pairs[0])
+        first = "" if len(self.pairs) == 1 else "the first pair, "
+        return f"{of} parts put into the {into} run ({first}clean: {clean}, corrupted: {corrupted})"
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``cell``, ``site``, ``layer``, ``head``, ``positions``, the share, ``change`` and the interval.

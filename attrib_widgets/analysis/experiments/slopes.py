@@ -183,7 +183,8 @@ def averaged(gradients: Gradients, way: Way) -> Gradients:
 
 def completeness(moved: float, gap: float, error: float, why: str) -> str:
     """How far what the inputs account for misses the gap, in words, and ``why``: see :func:`reason`."""
-    said = f"the inputs account for {number(moved)} of {number(gap)}: completeness error {share(error, 1)}"
+    said = f"check: of the gap, {number(gap)}, it finds {number(moved)} where all input words are changed at once: "
+    said += f"completeness error {share(error, 1)}"
     return f"{said}; {why}" if why else said
 
 

@@ -25,6 +25,7 @@ from ..inputs import as_run
 from .ablation import SAID, FixedDonor, ScaleDonor, clamp_donor
 from .answers import Answer, answers, asked_token
 from .cells import Cell, joint, positions_of
+from .common import quoted
 from .features import finite, silent
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, run_writes
@@ -93,7 +94,7 @@ class Steering(Result):
                 rows.append([SAID[self.method](strength), percent(answer.asked_probability), str(answer)])
         shown: list[float | None] = [*bars, *(p for p in self.probabilities.tolist() if p == p)]
         token = visible(self.before.asked)
-        notes = [f"the model runs at every strength: {' '.join(map(visible, self.run.tokens[-12:]))}"]
+        notes = [f"the model runs at every strength: {quoted(self.run)}"]
         notes += [] if self.complete else ["cancelled"]
         columns = [self.cell.short, token, "the model then says"]
         return Table(self.title(), columns, rows, shown, "\n".join([*notes, *self.cost.notes]), str(self.cost))

@@ -23,7 +23,7 @@ from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, TargetError
 from ...words.several import named
-from ...words.text import number, percent, visible
+from ...words.text import number, percent, placed, visible
 from ..attribution.attribute import attribute
 from ..inputs import as_run
 from ..opening.heads import attention_direction, explained_z
@@ -115,12 +115,12 @@ class Attention(Result):
         return f"Patterns as the model returns them; what was carried is not known: {self.returned}."
 
     def summary(self) -> Table:
-        rows = []
+        rows, tokens = [], placed(self.run.tokens)
         for i, h in enumerate(self.heads[:10]):
             row = self.patterns[i, -1]
             order = strongest(row, 3)
             told = percent if self.weighting == "probability" else number
-            read = ", ".join(f"{visible(self.run.tokens[s])} {told(float(row[s]))}" for s in order)
+            read = ", ".join(f"{tokens[s]} {told(float(row[s]))}" for s in order)
             sink = f"  (sink {float(self.sink[i, -1]):.2f})" if self.sink is not None else ""
             rows.append([str(h), read + sink])
         more = f"and {len(self.heads) - 10} more heads" if len(self.heads) > 10 else ""

@@ -149,9 +149,10 @@ class LogitLens(Result):
             return ""
         measured = [(name, kl) for name in self.layers if (kl := self.lens.kl_of(name))]
         listed = ", ".join(f"{name} {number(own)} ({number(plain)})" for name, (plain, own) in measured)
-        texts = "texts that were given" if self.lens.given else "texts held out"
+        texts = "texts that were given" if self.lens.given else "texts that it was not trained on"
         return (
-            f"On {texts}, nats from the model's output (by the logit lens): {listed}."
+            f"Distance of a row from the model's own prediction on {texts}, in nats, 0 where they are the same (in "
+            f"brackets: by the logit lens): {listed}."
             if measured
             else "Nobody measured here how far this tuned lens is from the model's output on other texts."
         )
@@ -191,7 +192,7 @@ class LogitLens(Result):
             sure = percent(float(self.top_probabilities[i, -1, 0]))
             rows.append([self.layers[i], best, sure, percent(p[i]), str(int(self.rank[i, -1]))])
         name, place = visible(self.token), visible(self.run.tokens[self.positions[-1]])
-        columns = ["after", "top prediction", "its probability", f"of {name}", "rank"]
+        columns = ["after", "top prediction", "its probability", f"of {name}", f"rank of {self.model.vocab_size:,}"]
         where = f"Read after {place} (position {self.positions[-1]}), the final norm recomputed for every row."
         left = len(p) - len(shown)
         footer = "The first row is the model's own output." + (f" {left} rows are left out." if left else "")

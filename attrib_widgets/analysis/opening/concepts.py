@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...model.identity.steady import steady
-from ...result import Table, strongest, with_others
+from ...result import Table, shown, strongest, with_others
 from ...saes.cards import Card, written_direction
 from ...saes.reading import activations
 from ...saes.sae import SAE
@@ -26,7 +26,7 @@ from ...words.components import Component, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.several import listed
-from ...words.text import number, signed
+from ...words.text import how_many, number, signed
 from ..reading.features import Inside
 from .features import asked, direction_of, features, fired_at, fixed_parts, joined, labels_of, opened_up
 from .results import OBSERVED, Contributions
@@ -171,6 +171,11 @@ class Concepts(Contributions):
             [label for label, _, _ in found], [kind for _, kind, _ in found], values, UNSAID, float(self.values[-1]),
         )  # fmt: skip
 
+    @property
+    def errors(self) -> float:
+        """What the dictionaries miss, of what no feature says."""
+        return math.fsum(value for one in self.written for _, kind, value in one.unsaid if kind == "error")
+
     def through(self, which: int | str | Component) -> str:
         """The part that wrote most of a concept: ``"L3H4"``; a feature that is opened through it is ``"L3H4/1444"``.
 
@@ -253,8 +258,11 @@ class Concepts(Contributions):
 
     def summary(self) -> Table:
         last = len(self.values) - 1
-        order = [*strongest(self.values[:last], 10), last]
-        rows, bars = with_others(self.values, order, lambda i: [self.labels[i], self.concepts[i]])
+        order = [*shown(self.values[:last], 10), last]
+        missed = float(self.values[last])
+        unsaid = f"errors {signed(self.errors)}, constants {signed(missed - self.errors)}"
+        names = [*self.concepts[:last], unsaid]
+        rows, bars = with_others(self.values, order, lambda i: [self.labels[i], names[i]])
         columns = ["feature or part", "computed label" if any(self.concepts) else "", self.unit]
         return Table(self.title, columns, rows, bars, self.note, self.footer(), last=len(rows) - len(order) + 1)
 
@@ -409,7 +417,9 @@ def _title(c: Concepts) -> str:
     said = "what no feature says" if most == last else c.labels[most] + lacking
     if best is None:
         return f"No feature fires: {said}, adds {signed(float(c.values[most]))} {of} for {c.parent}"
-    led = signed(float(c.values[best]))
+    led, alone = signed(float(c.values[best])), float(c.values[best])
+    if most == best and (alone < 0 or alone > abs(c.parent_value)):  # a share would mislead
+        return f"{c.called(best)} weighs most, {led}; all rows sum to {number(c.parent_value)} for {c.parent}"
     if most == best:
         return f"{c.called(best)} leads with {led} {of} for {c.parent}"
     return f"{said}, {signed(float(c.values[most]))} {of}, outweighs {c.called(best)}, {led}, for {c.parent}"
@@ -418,13 +428,14 @@ def _title(c: Concepts) -> str:
 def _note(c: Concepts, known: int) -> str:
     """How much features add, how much no feature says, and which dictionaries were taken."""
     features, missed = float(c.values[: c.firing].sum()), float(c.values[-1])
-    errors = math.fsum(value for one in c.written for _, kind, value in one.unsaid if kind == "error")
+    apart = len(c.values) - c.firing - 1
+    parts = f", {how_many(apart, 'row')} of parts without a dictionary {signed(c.total - features - missed)}"
+    without = parts if apart else ""
     lines = [
-        f"{c.firing} of {known} features of {len(c.written)} "
+        f"{c.firing} of {known:,} features of {len(c.written)} "
         f"{'dictionary' if len(c.written) == 1 else 'dictionaries'} fire. They add {signed(features)} {c.unit} of "
-        f"{signed(c.parent_value)}, parts without a dictionary {signed(c.total - features - missed)}, and what no "
-        f"feature says {signed(missed)}: the dictionaries miss {signed(errors)}, and their biases and "
-        f"other constants add {signed(missed - errors)}.",
+        f"{signed(c.parent_value)}{without}, and what is in no feature {signed(missed)}: errors (what the dictionaries "
+        f"miss) {signed(c.errors)}, their biases and other constants {signed(missed - c.errors)}.",
         f"Dictionaries: {', '.join(str(one.site) for one in c.written)}. {OBSERVED}",
         *(f"{said}." for said in c.unused),
     ]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...model.parts.outlet import Sublayer, outlet_of
-from ...result import Table, strongest, with_others
+from ...result import Table, shown, with_others
 from ...saes.arithmetic import arithmetic
 from ...saes.cards import Card
 from ...saes.fit import fit, whose
@@ -95,7 +95,7 @@ class Features(Contributions):
     def summary(self) -> Table:
         # What no feature says is told by name, however small: the last rows.
         count = self.firing
-        order = [*strongest(self.values[:count], 10), *range(count, len(self.values))]
+        order = [*shown(self.values[:count], 10), *range(count, len(self.values))]
         rows, bars = with_others(self.values, order, lambda i: [self.labels[i], self.concepts[i]])
         columns = ["feature", "computed label" if any(self.concepts) else "", self.unit]
         return Table(self.title, columns, rows, bars, self.note, self.footer(), last=len(rows) - len(order))
@@ -150,11 +150,14 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
             card.arithmetic = arithmetic(fires, value / fires, divisor, value, asked(a), reads)
         return card
 
-    note = [f"{len(firing)} of {read.n_features} features fire; {_share(a, read, held, error, at)}"]
-    total = math.fsum(values.tolist())
-    part = f" ({share(total / bar)} of the bar)" if bar else ""
-    added = f"{signed(total)} {a.unit} of {signed(bar)}{part}"
-    note.append(f"Along the explained direction they add {added}, and what they miss {signed(missed)}.")
+    note = [f"{len(firing)} of {read.n_features:,} features fire; {_share(a, read, held, error, at)}"]
+    total, constant = math.fsum(values.tolist()), math.fsum(value for _, _, value in given)
+    part = f" ({share(total / bar)})" if bar and abs(total / bar) < MUCH else ""
+    fixed_too = f" and constants {signed(constant)}" if signed(constant) != signed(0.0) else ""
+    note.append(
+        f"Of the {signed(bar)} {a.unit} of {parent} they add {signed(total)}{part}, the error (what they miss) "
+        f"{signed(missed)}{fixed_too}."
+    )
     note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(
         f"{parent} by feature{_headline(labels, values, missed)}",
@@ -256,7 +259,7 @@ def _way(a: Attribution, which: Component | Place, site: Place) -> tuple[float, 
     write = outlet_of(a.model, "attn", layer)
     scale *= float(write.scale(a.run.record.attn_out[layer][a.reading.position : a.reading.position + 1]))
     behind = "" if write.norm is None else " and the norm behind the attention"
-    return 1 / scale, f"{site} is read through the slice of W_O of {which}{behind}"
+    return 1 / scale, f"this is what it writes through {which} alone{behind}"
 
 
 def asked(a: Attribution) -> str:
@@ -284,7 +287,7 @@ def _share(a: Attribution, sae: SAE, held: Activations, error: Float[Tensor, "d_
     where = f"{sae.site}, the outputs of all heads of the layer" if sae.site.site == "z" else str(sae.target)
     known = _explained(held, [at], error, sae)
     if known >= LOW:
-        return f"they explain {share(known, 1)} of {where}."
+        return f"they explain {share(known, 1)} of {where} (of its length squared)."
     said, also = f"{_amount(known)} of {where}", ""
     rest = _elsewhere(a, sae, held, at)
     if rest is not None:
@@ -317,6 +320,8 @@ def _amount(known: float) -> str:
     return f"they explain only {share(known)}" if known > 0 else f"they miss {math.sqrt(1 - known):.1f} times the size"
 
 
+#: From so many times the bar on a share of it says nothing.
+MUCH = 10
 #: With less than this share of the variance explained, here and at the other positions, a dictionary does not fit.
 LOW = 0.5
 #: How many other positions are asked at most.

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Sum, Table, strongest, with_others
+from ...result import Result, Sum, Table, shown, strongest, with_others
 from ...words.components import Component
 from ...words.errors import ComponentError, PositionError
-from ...words.text import digits_of, power, signed, visible
+from ...words.text import digits_of, placed, power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,15 +76,19 @@ class Contributions(Split):
         return [(self.labels[i], float(self.values[i])) for i in strongest(self.values, k)]
 
     def summary(self) -> Table:
-        shown = strongest(self.values, 10)
-        rows, bars = with_others(
-            self.values, sorted(shown) if self.axis == "source" else shown, lambda i: [self._name(i)]
-        )
-        note, last = self.note or OBSERVED, len(rows) - len(shown)
+        order = shown(self.values, 10)
+        order = sorted(order) if self.axis == "source" else order
+        names = self._names()
+        rows, bars = with_others(self.values, order, lambda i: [names[i]])
+        note, last = self.note or OBSERVED, len(rows) - len(order)
         return Table(self.title, [self.axis, self.unit], rows, bars, note, self.footer(), last=last)
 
-    def _name(self, row: int) -> str:
-        return visible(self.labels[row]) if self.kinds[row] == "token" else self.labels[row]
+    def _names(self) -> list[str]:
+        """Labels as they are printed: of sources, a token that stands there twice has its position."""
+        tokens = [row for row, kind in enumerate(self.kinds) if kind == "token"]
+        said = [self.labels[row] for row in tokens]
+        told = dict(zip(tokens, placed(said) if self.axis == "source" else map(visible, said), strict=True))
+        return [told.get(row, label) for row, label in enumerate(self.labels)]
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``row`` (position in this result), ``label``, ``kind``, ``value``."""
@@ -153,11 +157,9 @@ class Through(Split):
     def summary(self) -> Table:
         flat = self.values.flatten()
         digits = digits_of(flat.tolist())
-        order = strongest(flat, 10)
-        width = len(self.components)
-        rows, bars = with_others(
-            flat, order, lambda i: [visible(self.tokens[i // width]), str(self.components[i % width])], digits
-        )
+        order = shown(flat, 10)
+        width, tokens = len(self.components), placed(self.tokens)
+        rows, bars = with_others(flat, order, lambda i: [tokens[i // width], str(self.components[i % width])], digits)
         source, component, most = *rows[0][:2], float(flat[order[0]])
         return Table(
             f"What {component} wrote at {source} leads through {self.head}: {signed(most)} of "

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import during, steady
-from ...result import Sum, Table, strongest
+from ...result import Sum, Table, shown
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.text import digits_of, number, signed, visible
@@ -124,7 +124,7 @@ class TokenTotals(Sum):
 
     def summary(self) -> Table:
         total, tokens = self.positions, self.attribution.run.tokens
-        order = sorted(strongest(total, 10))
+        order = sorted(shown(total, 10))
         digits = digits_of(total.tolist())
         rows = [[str(p), visible(tokens[p]), signed(float(total[p]), digits)] for p in order]
         bars: list[float | None] = [float(total[p]) for p in order]

@@ -40,10 +40,11 @@ class Probes:
     seed: int
 
     def __str__(self) -> str:
-        sizes = ", ".join(map(str, sorted(set(self.lengths))))
+        *some, last = map(str, sorted(set(self.lengths)))
+        sizes = f"{', '.join(some)} or {last}" if some else last
         return (
-            f"{len(self.prompts)} sequences of {sizes} random tokens, each said twice; tokens are "
-            f"{len(self.tokens):,} {self.words}; seed {self.seed}"
+            f"{len(self.prompts)} sequences of {sizes} tokens, drawn from {len(self.tokens):,} {self.words} (seed "
+            f"{self.seed}), each sequence said twice"
         )
 
 

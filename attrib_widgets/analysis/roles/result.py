@@ -10,7 +10,7 @@ from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import AttribError, ComponentError
 from ...words.text import enumerated, number, others_label
-from .definitions import MEASURES, ROLES, TASK, Measure, Role
+from .definitions import CIRCUIT, MEASURES, ROLES, TASK, Measure, Role
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Heads of a role that a line names.
 NAMED = 6
 #: What a head without a role is said to have.
-NONE = "none above its null"
+NONE = "no head"
 
 
 @dataclass(eq=False, repr=False)
@@ -37,7 +37,7 @@ class Roles(Result):
     Attributes:
         roles: those that were measured.
         scores: every measure by its key, on the probes; own: the pattern roles on prompts of one's own.
-        probes: what was measured on; read_as: which effective embeddings circuits were read on, and why.
+        probes: what was measured on; read_as: as what weights alone read a token, and why.
         asked: what the roles in a task were measured on; "" where they were not.
         draws: of every null; seed: what drew probes and nulls.
     """
@@ -55,7 +55,7 @@ class Roles(Result):
     prompts: list[str] = field(default_factory=list)
 
     def called(self, which: ComponentLike) -> list[Role]:
-        """The roles of one head, in the order of :data:`ROLES`; none where none is above its null.
+        """The roles of one head, in the order of :data:`ROLES`; none where it has none.
 
         Raises:
             ComponentError: no such head.
@@ -155,22 +155,28 @@ class Roles(Result):
         rows = []
         for role in self.roles:
             least = [
-                number(max(m.threshold, self.scores[m.key].level))
+                f"{m.name}\u00a0{number(max(m.threshold, self.scores[m.key].level))}"
                 for m in role.measures
                 if not self.scores[m.key].missing
             ]
-            rows.append([role.letter, role.name, self.said(role), "\u00a0and\u00a0".join(least)])
-        note = f"on {self.probes}; circuits read on {self.read_as}"
-        note += f"\n{self.asked}" if self.asked else ""
+            rows.append([role.letter, role.name, role.does, self.said(role), " and ".join(least)])
+        note = f"on {self.probes}"
+        weights = [role.name for role in self.roles if role in CIRCUIT and not self.missing(role)]
+        note += f"\n{enumerated(weights)}: from weights alone, {self.read_as}" if weights else ""
+        tasks = [role.name for role in self.roles if role in TASK]
+        note += f"\n{enumerated(tasks)}: on {self.asked}" if self.asked else ""
         if self.prompts:
             count = "prompt" if len(self.prompts) == 1 else f"{len(self.prompts)} prompts"
             note += f"\non your own {count}: {self._said_own()}"
         foot = (
-            f"above is the threshold, or the 99th percentile of the best of all heads in {self.draws} draws by chance, "
-            "whichever is larger; observed, no experiment"
+            "A number beside a head is its first measure. A head is named where all its measures are above the last "
+            "column: a fixed threshold, or what chance gives the best of all heads in 1 of 100 draws, whichever is "
+            f"larger ({self.draws} draws). "
         )
-        foot += f", but for {enumerated(paths)}, which are of path patching" if (paths := self._patched()) else ""
-        return Table(self.title, ["letter", "role", "heads", "above"], rows, note=note, footer=foot)
+        paths = self._patched()
+        foot += f"Observed, no experiment{f'; {enumerated(paths)}: tested, by path patching' if paths else ''}."
+        columns = ["letter", "role", "what the head does", "heads", "measure, and above what"]
+        return Table(self.title, columns, rows, note=note, footer=foot)
 
     def _patched(self) -> list[str]:
         """The roles that were measured by experiment."""

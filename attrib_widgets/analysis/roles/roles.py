@@ -111,7 +111,8 @@ def head_roles(
         own = {name: _known(found, score) for name, score in own.items() if name in keys}
     scores = {key: _known(found, score) for key, score in scores.items()}
     why = f" ({read.why})" if read.why else ""
-    read_as = f"{read.kind}, in the first layer on the embedding{why}" if read.further is not None else read.kind + why
+    also = " and what the first MLP writes for it" if read.further is not None else ""
+    read_as = f"each token as its embedding{also}{why}"
     read_as += f"; {OPEN}" if gates_heads(found) else ""
     measured = tuple(role for role in ROLES if role in asked_for)
     return Roles(found, found.name, measured, scores, own, pinned, read_as, asked, count, start, said)

@@ -110,7 +110,7 @@ def task_scores(
             found[through] = unmeasured(model, "no name mover was found that it could turn away")
     except AttribError as reason:
         return none(reason.message.rstrip("."))
-    return found, f"{len(right)} prompts of the task of two names, {sum(right)} of them answered rightly"
+    return found, f"{len(right)} prompts with two names, {sum(right)} of them answered rightly"
 
 
 def _prefers(run: Run, answer: str, rival: str) -> bool:

@@ -169,8 +169,10 @@ class ByGroup(Result):
             for j in range(i + 1, len(names)):
                 common = [str(c) for c in self.top[name] if c in self.top[names[j]]]
                 which = f" ({enumerated(common)})" if common else ""
-                shared.append(f"{name} and {names[j]} share {share(float(self.overlap[i, j]))}{which}")
-        note = f"In logits, the mean. {OBSERVED}"
+                of = len({*self.top[name], *self.top[names[j]]})
+                shared.append(f"{name} and {names[j]} share {len(common)} of {of}{which}")
+        most = max(map(len, self.top.values()))
+        note = f"The mean, in logits; leads in: one of the {most} largest there, which can be small. {OBSERVED}"
         return Table(self.title(), ["component", "leads in", *names], rows, note=note, footer="\n".join(shared))
 
     def to_dataframe(self) -> pd.DataFrame:

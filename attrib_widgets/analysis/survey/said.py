@@ -56,14 +56,16 @@ def checks(s: Survey) -> list[str]:
         found.append(f"the model computes in {s.dtype}: rounding is up to {number(most, 4)} of a prompt")
     alike = [_named(s, name, g.stability) for name, g in s.groups.items() if g.stability == g.stability]
     if alike:
-        found.append(f"order of the parts in random halves, Spearman: {', '.join(alike)}")
+        found.append(
+            f"how alike random halves of the prompts order the parts (Spearman, 1 is alike): {', '.join(alike)}"
+        )
     nulls = {name: g.specific for name, g in s.groups.items() if g.specific is not None}
     offered = [*nulls.values(), *(g.between for g in s.groups.values() if g.between is not None)]
     if any(math.isinf(null.threshold(LEVEL)) for null in offered):
         found.append(f"{s.permutations} permutations: too few for p \u2264 {LEVEL:g}")
     elif nulls:
         beyond = [_named(s, name, null.threshold(LEVEL)) for name, null in nulls.items()]
-        found.append(f"specific at p \u2264 {LEVEL:g}, in {s.unit}: beyond {', '.join(beyond)}")
+        found.append(f"a part is specific (p \u2264 {LEVEL:g}) beyond, in {s.unit}: {', '.join(beyond)}")
     found += [f"specific is not asked{_inside(s, n)}: {g.specific_why}" for n, g in s.groups.items() if g.specific_why]
     found += [_few(null, "answers", _inside(s, name)) for name, null in nulls.items() if null.orders * LEVEL < 1]
     if len(s.groups) > 1:
@@ -91,18 +93,25 @@ def summary(s: Survey) -> Table:
     columns = ["component", "same sign (permuted)", "spread", "specific", "p", f"mean, {s.unit}"]
     if several:
         columns = ["group", *columns[:-1], "selective", columns[-1]]
-    how = "Spread: the standard deviation."
+    what, left = asked(s), len(s.parts) - (EACH if several else ROWS)
+    note = [*s.notes, f"{what[:1].upper()}{what[1:]}.", OBSERVED, _columns_said(s, several)]
+    where = " of each group" if several else ""
+    rest = f"the parts with the largest mean{where}; .to_dataframe() has all {len(s.parts)} parts"
+    return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join([*([rest] if left > 0 else []), *checks(s)]))
+
+
+def _columns_said(s: Survey, several: bool) -> str:
+    """What stands in the columns."""
+    found = ["same sign: in how many prompts a part writes with the sign of its mean"]
     if any(g.specific is not None for g in s.groups.values()):
-        how = f"p: the best of all {len(s.tested)} parts, answers permuted {s.permutations} times, seed {s.seed}; "
-        how += "spread: the standard deviation."
-    what = asked(s)
-    note = [
-        *s.notes,
-        f"{what[:1].upper()}{what[1:]}.",
-        OBSERVED,
-        how,
-    ]
-    return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join(checks(s)))
+        found[0] += " (permuted: with the answers given to other prompts, at random)"
+        found += [
+            "specific: its mean for each prompt\u2019s own answer, less its mean for all answers of the group",
+            f"p: how often the best of all {len(s.tested)} parts is as large with the answers permuted, "
+            f"{s.permutations} times, seed {s.seed}; at least {1 / (s.permutations + 1):.3f}",
+        ]
+    found += ["selective: its mean, less its mean in the other groups"] if several else []
+    return "\n".join([*found, "spread: the standard deviation"])
 
 
 def _named(s: Survey, name: str, value: float) -> str:
@@ -141,7 +150,10 @@ def _between_said(s: Survey) -> list[str]:
             said.append(f"between {enumerated(names)}, labels permuted: {found} at p \u2264 {LEVEL:g}")
             if group.between.orders * LEVEL < 1:
                 said.append(_few(group.between, "labels", f" between {enumerated(names)}"))
-    return [*said, *(f"between groups is not asked of {enumerated(names)}: {reason}" for reason, names in why.items())]
+    return [
+        *said,
+        *(f"differences between {enumerated(names)} are not tested: {reason}" for reason, names in why.items()),
+    ]
 
 
 def _permuted(value: float) -> str:

@@ -37,7 +37,7 @@ NONE = 1e-4
 #: Why a prompt has no number.
 CANCELLED = "cancelled before them"
 OBSERVED = "Bars are observed. Effects are an experiment: how much lower the answer is with the part replaced."
-TWICE = "In a comparison prompt a part may write for the rival: its effect is then larger than its bar."
+TWICE = "In a comparison prompt a part may write for the rival, so that its effect can be larger than its bar."
 #: Rows of the table.
 ROWS = 12
 
@@ -206,7 +206,16 @@ class SurveyTest(Result):
                     _or_blank(test.mean, digits),
                 ]
             )
-        columns = ["part", "group", "prompts", "answer", "bar (observed)", "damage", "Spearman", "95 % interval"]
+        columns = [
+            "part",
+            "group",
+            "prompts",
+            "answer",
+            "bar (observed)",
+            "damage",
+            "Spearman of bar and effect",
+            "95 % interval",
+        ]
         groups: dict[str, list[str]] = {}
         for test in self.tests:
             groups.setdefault(test.method, []).append(test.group)

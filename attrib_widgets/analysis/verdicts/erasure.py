@@ -20,7 +20,7 @@ from ...result import Result, Table
 from ...words.components import Component, ComponentLike
 from ...words.errors import ComponentError
 from ...words.targets import TokenSet
-from ...words.text import number, share, signed
+from ...words.text import enumerated, number, share, signed
 from ..attribution.attribution import Attribution, rather
 from ..experiments.ablation import zero_donor
 from ..experiments.cells import Cell, parts_of
@@ -106,18 +106,23 @@ class Erasure(Result):
 
     def summary(self) -> Table:
         shown = self.erasers[:8]
-        rows = [[str(e.component), signed(e.projection), signed(e.without), signed(-e.erased)] for e in shown]
-        left = ", ".join(f"L{self.first + i} {float(r):.2f}" for i, r in enumerate(self.remaining[:-1]))
-        note = f"still there in what each layer reads: {left + ', ' if left else ''}final norm {self.remaining[-1]:.2f}"
-        marks = [f"its direct contribution is {signed(self.contribution)} {self.unit}"]
+        rows = [[str(e.component), *map(_signed, (e.projection, e.without, -e.erased))] for e in shown]
+        left = [f"L{self.first + i} {share(float(r))}" for i, r in enumerate(self.remaining[:-1])]
+        left.append(f"final norm {share(float(self.remaining[-1]))}")
+        more = " (above 100\u00a0%: other parts wrote the same way)" if float(self.remaining.max()) >= 1.005 else ""
+        note = f"shares of what {self.writer} wrote, along its own direction; 100\u00a0% is all of it\n"
+        note += f"still there in what each layer reads: {', '.join(left)}{more}"
+        marks = f"Its direct contribution is {signed(self.contribution)} {self.unit}"
         if self.small:
-            marks.append(f"{share(self.share, 1)} of the largest, too small to mislead")
+            marks += f", {share(self.share, 1)} of the largest: too small to mislead"
         if self.flagged:
-            marks.append("most of which was erased later: test it before believing it")
+            marks += ", most of which was erased later: test it before believing it"
         if self.opposed:
-            marks.append(f"against it in any case: {', '.join(str(e.component) for e in self.opposed[:3])}")
+            names = enumerated([str(e.component) for e in self.opposed[:3]])
+            many = len(self.opposed[:3]) > 1
+            marks += f". {names} {'write' if many else 'writes'} against it, too, and would without it"
         columns = ["eraser", "writes", "without the writer", "removed"]
-        return Table(self.title(), columns, rows, [-e.erased for e in shown], note, "; ".join(marks))
+        return Table(self.title(), columns, rows, [-e.erased for e in shown], note, f"{marks}.")
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``component``, ``projection``, ``without``, ``removed`` (the first minus the second, as printed) and
@@ -191,6 +196,12 @@ def erasure(a: Attribution, writer: ComponentLike, *, against: TokenSet | None =
 def _amount(kept: float) -> str:
     """``"71 %"``, or ``"3.4 times"`` where a percentage would be read wrongly."""
     return f"{number(kept, 1)} times" if kept >= MANY else share(kept)
+
+
+def _signed(kept: float) -> str:
+    """A share with its sign, ``"+3 %"``; what reads 0 has none."""
+    said = share(kept)
+    return f"+{said}" if kept > 0 and said != share(0.0) else said
 
 
 def _writes_later(c: Component, writer: Component) -> bool:

@@ -13,15 +13,17 @@ from ...words.kinds import with_kind
 from ...words.text import enumerated, gap_said, share, signed
 from ..attribution.attribution import Attribution
 from ..experiments.answers import Answer
+from ..experiments.common import quoted
 from ..experiments.pairs import Cost, Direction
 from ..experiments.patching import Patching
 from .rules import Measured, Thresholds, Verdict
-from .table import ORDER, VERDICTS, remarks, titles, verdict
+from .table import LITTLE, ORDER, VERDICTS, remarks, titles, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PHRASES = 2  # so many words are said in a title, the first of their order
+ROWS = 12  # of the table; parts that were asked for always have one
 OTHERS, SPARED = "all others together", "all that are not missed alone, together"
 
 
@@ -238,6 +240,10 @@ class Verification(Result):
     def title(self) -> str:
         """The verdict in one line: the first words that were found, and what the others do together; of parts that are
         not missed alone, and are together, only that."""
+        return self._finding(3)
+
+    def _finding(self, most: int) -> str:
+        """:meth:`title`, with at most so many names for each word."""
         if not self.findings:
             return "Nothing was tested"
         said: list[str] = []
@@ -248,7 +254,7 @@ class Verification(Result):
             found = [str(f.component) for f in self.findings if f.word == word and f.component not in jointly]
             if found and len(said) < PHRASES:
                 names = [with_kind(name, self.part_kinds) for name in found]
-                said.append(f"{enumerated(names, 3)} {phrases[word][len(found) > 1]}")
+                said.append(f"{enumerated(names, most)} {phrases[word][len(found) > 1]}")
                 named += found
         groups = [g for kind in (SPARED, OTHERS) for g in self.groups if g.kind == kind]
         others = [text for g in groups for text in self._title(g, named)]
@@ -258,11 +264,13 @@ class Verification(Result):
     def _title(self, group: Group, before: Sequence[str] = ()) -> list[str]:
         return [text for key, text in self.together(group, before).items() if key != "together"]
 
-    def in_words(self) -> tuple[str, str]:
-        """The finding with its number of pairs, and what the model says without the part that it misses most."""
-        told = f"{self.title()} ({self.of_pairs}; {self.rule})"
-        heaviest = max((f for f in self.findings if f.verdict.parts), key=lambda f: f.necessity, default=None)
-        return told, "" if heaviest is None else f"without {heaviest.component} the model says {heaviest.then}"
+    def in_words(self) -> list[str]:
+        """The finding with its number of pairs and the names of all parts, what the model says without the one that it
+        misses most, and how the words are used."""
+        told = [f"Tested ({self.of_pairs}): {self._finding(99)}."]
+        if heaviest := max((f for f in self.findings if f.verdict.parts), key=lambda f: f.necessity, default=None):
+            told.append(f"Without {heaviest.component} the model says {heaviest.then}.")
+        return [*told, f"{self.rule[:1].upper()}{self.rule[1:]}."]
 
     @property
     def of_pairs(self) -> str:
@@ -273,7 +281,7 @@ class Verification(Result):
     def rule(self) -> str:
         """What the shares are of, and from where a word is used."""
         measure = self.effects["noise"]
-        return f"shares of {gap_said(self.gap, measure.unit)} in the {measure.metric}; {self.thresholds}"
+        return f"effects are shares of {gap_said(self.gap, measure.unit)} in the {measure.metric}; {self.thresholds}"
 
     @property
     def shared(self) -> str:
@@ -286,11 +294,13 @@ class Verification(Result):
             return said
         if not 0 <= self.live <= 1:
             return f"{said}: what they do together is another number"
-        return f"{said}; the rest is shared between parts and the {'softmax' if kind == 'log_prob' else 'norm'}"
+        return f"{said}; the rest is shared between parts and the {'softmax' if kind == 'log_prob' else 'final norm'}"
 
     def summary(self) -> Table:
+        shown = [f for i, f in enumerate(self.findings) if i < ROWS or "asked" in f.lists]
+        smaller = [str(f.component) for f in self.findings if f not in shown]
         rows, bars = [], []
-        for f in self.findings[:12]:
+        for f in shown:
             word = f.word + (" (borderline)" if f.borderline else "")
             numbers = [signed(v) for v in (f.bar, f.necessity, f.direct, f.sufficiency, f.direct_back)]
             rows.append([str(f.component), *numbers, word, f.then])
@@ -301,10 +311,19 @@ class Verification(Result):
             bars.append(g.necessity)
         note = [self.of_pairs]
         if self.pairs == 1 and self.said[0]:
-            note[0] += f"; the model says {self.said[0][0]}, and after the other prompt {self.said[1][0]}"
+            clean, other = map(quoted, self.effects["noise"].pairs[0])
+            note[0] += (
+                f": after {clean} the model says {self.said[0][0]}; after the other one, {other}, {self.said[1][0]}"
+            )
         note += [self.rule, *self.notes]
-        told = ["; ".join([str(f), *f.remarks]) for f in self.findings[:12] if f.named]
-        told += [f"{self.label(g)}: {self.together(g)['together']}" for g in self.groups]
+        told = ["; ".join([str(f), *f.remarks]) for f in shown if f.named or f.borderline]
+        if same := [f for f in shown if f.verdict.key == "same"]:
+            names, write = enumerated([str(f.component) for f in same]), "writes" if len(same) == 1 else "write"
+            told.append(f"{same[0].word}: {names}, which {write} the same in both prompts")
+        if smaller:
+            told.append(f"tested, with smaller effects: {enumerated(smaller, ROWS)}")
+        also = f" ({LITTLE}, too)"
+        told += [f"{self.label(g)}{also * (g.kind == OTHERS)}: {self.together(g)['together']}" for g in self.groups]
         footer = "\n".join([*told, *([self.shared] if self.shared else []), str(self.cost)])
         columns = [
             "component",

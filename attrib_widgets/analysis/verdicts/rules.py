@@ -49,8 +49,8 @@ class Thresholds:
 
     def __str__(self) -> str:
         return (
-            f"nothing is read below {share(self.tau)} of the gap (tau); needed from {share(self.needed)} of the "
-            f"direct effect, spared below {share(self.spared)}"
+            f"nothing is read below {share(self.tau)} of the gap (tau); needed: the damage is at least "
+            f"{share(self.needed)} of the direct damage, and spared: less than {share(self.spared)}"
         )
 
     @property

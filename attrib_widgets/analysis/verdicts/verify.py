@@ -260,7 +260,7 @@ def _rivals(
     tops = [c.top(1, position)[0].id for _, c in pairs]
     names = ", ".join(dict.fromkeys(visible(model.token(i)) for i in found[:3])) + (" …" if len(found) > 3 else "")
     which = "the answer to" if tops == found else "the likeliest but what is explained after"
-    return list(found), [f"against {names}, {which} the other prompt; against=() verifies the logit by itself"]
+    return list(found), [f"held against {names}, {which} the other prompt (against=() verifies the logit by itself)"]
 
 
 def _kind(target: Target) -> tuple[Any, ...]:

@@ -27,9 +27,16 @@ QUESTIONS = {
     "values": "the value projection of what the layer reads = the values",
     "scores": "the same from the anatomy's q, k and what follows them",
     "causality": "later tokens change nothing before them",
-    "MLP input": "the MLPs read what the anatomy says",
+    "MLP input": "what the MLPs read = the stream before them, through its norm",
     "experts": "router weight x expert, summed = the MLP's output",
 }
+
+
+#: How the last column is read.
+SCALE = (
+    "worst / rounding: the largest mismatch, in units of what rounding can do at most; up to 1.00 passes. Stream often "
+    "comes to 1.00, as one sum can be off by so much; a wrong part lies far above."
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -55,7 +62,7 @@ class Report(Result):
             ["question", "what is compared", "", "worst / rounding"],
             rows,
             note="\n".join(self.facts),
-            footer="\n".join(self.reasons),
+            footer="\n".join([SCALE, *self.reasons]),
         )
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -81,7 +88,7 @@ def report(model: Model) -> Report:
     facts = [
         f"{model.family}, {size:,} parameters in {_short(model.dtype)} on {model.device}, attention: {implementation}",
         f"{model.n_layers} layers of {model.geometry.words}, width {model.d_model}; "
-        f"a run of 1,000 tokens keeps {readable(model.memory_estimate(1000))}",
+        f"a run of 1,000 tokens keeps {readable(model.memory_estimate(1000))} in memory",
     ]
     facts += through_modules(model)
     counts = [layer.n_heads for layer in model.geometry.layers]

@@ -83,7 +83,7 @@ class Supported(Result):
             rows += [[name, _GROUPS[name], shown, str(len(found))]] if found else []
         return Table(
             f"Families of transformers {self.transformers}: exact at which granularity",
-            ["exact", "experiments on", "families", ""],
+            ["what is exact", "what can be patched", "families", "how many"],
             rows,
             note="Found by the self-check on small random models; it runs again on every model that is loaded.",
             footer=".to_dataframe() has every family, with the reason where it is coarse or refused.",

@@ -74,7 +74,7 @@ class Card(Result):
         described: what others say of it, each with who says so.
         notes: what has to be known of these numbers: their units, of how many tokens they are.
         sources: of a feature of heads, what each token of the prompt adds to it where it fires most: (that token's
-            position, the parts before the activation function); None where that cannot be told.
+            position, the parts before its biases and the activation function); None where that cannot be told.
     """
 
     feature: Component
@@ -112,7 +112,7 @@ class Card(Result):
             rows.append(
                 [name + through, "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in entries[:5])]
             )
-        rows += [[f"like {self.feature.site}/{one.feature}", said_of(one)] for one in self.related]
+        rows += [[f"writes like {self.feature.site}/{one.feature}", said_of(one)] for one in self.related]
         without = "no label was computed" if math.isnan(self.density) else "it fires too rarely for a label"
         often = "" if math.isnan(self.density) else f" fires on {100 * self.density:.2g}\u00a0% of tokens"
         name = f"computed label of {self.feature}" if self.label else f"{self.feature}: {without}"
@@ -128,8 +128,12 @@ class Card(Result):
         if self.sources is not None:
             at, parts = self.sources
             best = sorted(range(len(parts)), key=lambda i: -abs(parts[i]))[:PRINTED]
-            read = "  ".join(f"{visible(self.tokens[i])} {signed(parts[i])}" for i in best)
-            found.append((f"fires on {visible(self.tokens[at])} through", read))
+            fixed = self.here[at] - math.fsum(parts)
+            rest = math.fsum(parts) - math.fsum(parts[i] for i in best)
+            told = [(visible(self.tokens[i]), parts[i]) for i in best]
+            told += [("other tokens", rest)] if len(parts) > len(best) else []
+            read = "  ".join(f"{name} {signed(value)}" for name, value in [*told, ("its biases", fixed)])
+            found.append((f"{significant(self.here[at])} on {visible(self.tokens[at])} comes from", read))
         return found
 
     def to_dataframe(self) -> pd.DataFrame:

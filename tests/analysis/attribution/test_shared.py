@@ -47,9 +47,11 @@ def test_shared_is_the_smaller_of_two_of_one_sign(model):
 
 def test_what_is_said_of_a_shared_amount():
     part = aw.component("L1.mlp")
-    assert str(Shared(part, 4.78, 4.64, 9.5)) == "L1.mlp +4.64 for either answer: it does not choose"
-    assert str(Shared(part, -4.78, -4.64, 9.5)) == "L1.mlp \u22124.64 for either answer: it does not choose"
-    assert str(Shared(part, 2.32, 1.42, 9.5)) == "L1.mlp +1.42 for either answer; the difference is +0.90"
+    assert str(Shared(part, 4.78, 4.64, 9.5)) == "L1.mlp +4.64: it does not choose"
+    assert str(Shared(part, -4.78, -4.64, 9.5)) == "L1.mlp \u22124.64: it does not choose"
+    assert str(Shared(part, 2.32, 1.42, 9.5)) == "L1.mlp +1.42, and +0.90 more for the answer"
+    assert str(Shared(part, 1.42, 2.32, 9.5)) == "L1.mlp +1.42, and +0.90 more for the rival"
+    assert str(Shared(part, -2.32, -1.42, 9.5)) == "L1.mlp \u22121.42, and \u22120.90 more for the answer"
     assert Shared(part, 100.0, 91.0, 10.0).chooses, "little beside what is common, and nearly all there is"
     assert not Shared(part, 100.0, 99.9, 10.0).chooses
     assert Shared(part, 1.0, -1.0, 2.0).both == 0
@@ -59,9 +61,9 @@ def test_tables_have_the_rival_beside_the_bar():
     model = aw.load("demo")
     a = aw.attribute(model.run("The capital of France is"), " Paris", against=" Berlin")
     table, first = a.summary(), str(a.top(1)[0][0])
-    assert table.columns == ["component", "for \u00b7Berlin", "logits"]
+    assert table.columns == ["component", "for \u00b7Berlin", "difference, logits"]
     rival = float(a.rival[a.labels.index(first)])
     assert table.rows[0] == [first, signed(rival), signed(a[first])] and table.bars[0] == pytest.approx(a[first])
-    assert f"the same for both: {a.shared()[0]}" in table.footer and str(a.shared()[0]).startswith("L1.mlp +")
+    assert f"for answer and rival alike: {a.shared()[0]}" in table.footer and str(a.shared()[0]).startswith("L1.mlp +")
     told = sum(float(row[1].replace("\u2212", "-")) for row in table.rows)
     assert told == pytest.approx(float(a.rival.sum()), abs=0.06), "the others' sum is the rest"

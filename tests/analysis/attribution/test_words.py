@@ -64,7 +64,7 @@ def test_probabilities_read_as_everywhere_and_a_beginning_has_no_prompt(family_m
 
 def test_one_part_is_no_sum_of_several():
     a = aw.attribute(aw.load("demo:sole-path").run("Say Paris once more"), aw.logit_diff(" Paris", " Berlin"))
-    assert "The largest direct contribution is L0H0 +8.48 of 8.48." in a.in_words()
+    assert "The largest direct contribution is L0H0 +8.48 of 8.48 logits." in a.in_words()
 
 
 def test_verdicts_on_something_else_are_refused(demo):

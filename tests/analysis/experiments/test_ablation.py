@@ -67,10 +67,7 @@ def test_means(family_model, name):
     assert a.base + float(a.values[0]) == pytest.approx(replaced(name, families.PROMPT, 1, 2, pooled), abs=2e-5)
     assert "each part set to its mean over all positions but the first of 2 reference prompts, in" in repr(a)
     both = aw.ablate(model, [ids, ids[:-1]], TARGET, components=["L1H2"], method="mean", reference=[others[0]])
-    said = (
-        "1 reference prompt, position by position, where the lengths agree, and else over all positions but the first"
-    )
-    assert said in repr(both)
+    assert "\u201d, position by position, where the lengths agree, and else its mean over all" in repr(both)
 
 
 def test_resample(family_model):

@@ -176,7 +176,8 @@ def test_it_says_what_it_is(pair):
     assert not re.search(r"recover|damage|costs", repr(found))
     edges = aw.edge_patch(model, clean, corrupted, token, method="eap-ig")
     for shown in (found, edges):
-        (said,) = re.findall(r"the inputs account for \S+ of \S+: completeness error (\S+)\s%", repr(shown))
+        check = r"it finds \S+ where all input words are changed at once: completeness error (\S+)\s%"
+        (said,) = re.findall(check, repr(shown))
         assert float(said.replace("\u2212", "-")) == pytest.approx(100 * shown.error, abs=0.051)
     assert aw.attribution_patch(model, clean, corrupted, token, method="atp*").error is None
     both = aw.attribution_patch(model, [clean, corrupted], [corrupted, clean], token, method="eap-ig", skip=1)

@@ -161,7 +161,8 @@ def test_what_is_given_is_told_by_name_and_what_is_none_refused(asked):
     concepts = a.concepts()
     row = int(concepts.values[: concepts.firing].abs().argmax())
     found = aw.ablate_concept(a, row, draws=2)
-    assert concepts.labels[row] in found.title() and f"\u201c{row}\u201d" not in found.title()
+    assert f"\u201c{concepts.concepts[row]}\u201d" in found.title() and concepts.labels[row] in repr(found)
+    assert f"\u201c{row}\u201d" not in found.title()
     with pytest.raises(aw.AttribError, match="A Run is no attribution"):
         aw.ablate_concept(a.run, concepts.labels[row])
     for seed in ("x", 1.5, None, True):

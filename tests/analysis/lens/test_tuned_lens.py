@@ -398,7 +398,9 @@ def test_the_measured_kl_is_that_of_the_lens_prompt_by_prompt(small, learned):
     assert again.metadata["held_out"] == len(runs) and torch.equal(again.weight, learned.weight)
     # Whether they trained it is not known of texts that are given.
     assert f"{len(runs)} texts that were given later give the KL" in repr(again) and "other texts" not in repr(again)
-    assert again.given and "On texts that were given," in repr(aw.logit_lens(runs[0], lens=again))
+    assert again.given and "own prediction on texts that were given, in nats" in repr(
+        aw.logit_lens(runs[0], lens=again)
+    )
 
 
 def test_the_same_seed_gives_the_same_lens_and_no_seed_of_torch_is_touched(small):

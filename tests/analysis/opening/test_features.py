@@ -96,7 +96,9 @@ def test_the_printed_arithmetic_of_a_card_resolves(family_model, name, target):
                 assert read_number(said.fires) == pytest.approx(float(fires), rel=0.006)
                 line = said.line()
                 assert all(part in line for part in (said.fires, said.unit, said.before, said.norm, said.value))
-                assert ("W_O of L1H2" in line) == (row == "L1H2") and ("stream, L1.post" in line) == (row == "L1")
+                assert ("through L1H2 alone" in line) == (row == "L1H2") and ("stream, L1.post" in line) == (
+                    row == "L1"
+                )
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite"])
@@ -281,8 +283,9 @@ def test_a_title_names_no_leader_that_the_error_outweighs():
             # The same in numbers: what the features add and what they miss, along what is explained.
             added, missed = signed(float(found.values[:-2].sum())), signed(float(found.values[-1]))
             part = share(float(found.values[:-2].sum()) / found.parent_value)
-            bar = f"{signed(found.parent_value)} ({part} of the bar)"
-            assert f"they add {added} logits of {bar}, and what they miss {missed}." in found.note
+            said = f"Of the {signed(found.parent_value)} logits of {found.parent} they add {added}"
+            said += f" ({part})" if abs(float(found.values[:-2].sum()) / found.parent_value) < 10 else ""
+            assert f"{said}, the error (what they miss) {missed}" in found.note
             view = contract_of(found)
             assert view["title"] == found.title and view["note"] == found.note
             # The table names both of what no feature says.
@@ -330,7 +333,7 @@ def test_the_other_positions_are_asked_once_a_run(family_model, monkeypatch):
     again = aw.attribute(run, " Rome").features("L1.mlp", sae)
     assert "does not fit" in first.note and len(first) > 1000 + 2
     assert len(rows) == 2 and rows[0] == 1 < rows[1]
-    said = [found.note.split(" Along ")[0] for found in (first, again)]
+    said = [found.note.split(" Of the ")[0] for found in (first, again)]
     assert said[0] == said[1]
     aw.attribute(run, " Paris").features("L1.mlp", replace(sae))
     assert len(rows) == 4, "another dictionary is asked by itself"

@@ -81,7 +81,7 @@ def test_random_weights_have_no_role(name, family_model):
     assert found.letters() == {} and "0 of 12 heads" in found.title
     measured = [m for m, score in found.scores.items() if not score.missing]
     assert len(measured) == 9 and all(len(found.scores[m].null) == found.draws for m in measured)
-    assert "none above its null" in repr(found)
+    assert "no head" in repr(found)
 
 
 def test_random_networks_with_learned_positions_have_no_sinks():
@@ -98,7 +98,7 @@ def test_a_short_prompt_of_ones_own_has_nothing_to_hold_a_sink_against(family_mo
     for ids, draws in ((short, 0), (long, 100)):
         own = aw.head_roles(model, [ids], roles="first-token sink", draws=100).own["first-token sink"]
         assert len(own.null) == draws and bool(own.values.isfinite().all())
-    assert "none above its null" in repr(aw.head_roles(model, "The capital of France is", draws=100, tasks=False))
+    assert "no head" in repr(aw.head_roles(model, "The capital of France is", draws=100, tasks=False))
 
 
 def test_a_head_is_named_only_above_the_threshold_and_the_null(roles):
@@ -248,7 +248,7 @@ def test_probes_are_pinned_and_said_twice(demo, roles):
 
 def test_what_it_prints_names_probes_thresholds_and_that_it_is_observed(roles):
     text = repr(roles)
-    assert str(roles.probes) in text and "observed, no experiment" in text and "on your own prompt" in text
+    assert str(roles.probes) in text and "Observed, no experiment" in text and "on your own prompt" in text
     assert all(role.name in text for role in PATTERN) and "name mover " not in text.replace("negative name mover", "")
     assert all(m.threshold > 0 and m.null for m in MEASURES.values())
     assert len({role.letter for role in ROLES}) == len(ROLES) and all(role.source and role.means for role in ROLES)
@@ -282,7 +282,7 @@ def test_what_no_head_shows_is_not_measurable(level, blind):
     found = aw.head_roles(model, "The capital of France is", tasks=False, draws=100)
     said = [found.said(role) for role in found.roles]
     assert sum(text.startswith("not measurable: ") for text in said) == blind
-    assert "chosen by this test" in found.said(found.roles[-1]) and said[:5].count("none above its null") in (0, 5)
+    assert "chosen by this test" in found.said(found.roles[-1]) and said[:5].count("no head") in (0, 5)
     assert found.letters() == {}
 
 

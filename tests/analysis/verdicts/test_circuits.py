@@ -197,5 +197,5 @@ def test_what_the_model_says_then():
         p = aw.patch(pair[0].model, *pair, cc.ANSWER, components=[f.component], direction="noise")
         assert f.then == str(p.answer_of(f.component))
     assert v["L1H0"].then == "·Paris 100\u00a0%" and v["L0H1"].then == "·Berlin 98\u00a0%, ·Paris 1.4\u00a0%"
-    said = "the model says ·Paris >99.9\u00a0%, and after the other prompt ·Berlin >99.9\u00a0%, ·Paris <0.1\u00a0%"
-    assert said in v.summary().note
+    said = "\u201d the model says ·Paris >99.9\u00a0%; after the other one, \u201c"
+    assert said in v.summary().note and "\u201d, ·Berlin >99.9\u00a0%, ·Paris <0.1\u00a0%" in v.summary().note

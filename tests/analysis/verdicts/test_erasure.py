@@ -61,7 +61,7 @@ def test_it_is_told_in_words_that_a_share_below_zero_does_not_break(remaining, e
     e.erasers = [Eraser(e.erasers[0].component, -erased, 0.0)]
     assert e.title() == title
     e.share = 0.001
-    assert e.small and not e.flagged and "0.1\u00a0% of the largest, too small to mislead" in repr(e)
+    assert e.small and not e.flagged and "0.1\u00a0% of the largest: too small to mislead" in repr(e)
     assert "erased" not in e.title(), "the word is for a bar that would mislead"
 
 

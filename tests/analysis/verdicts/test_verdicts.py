@@ -246,7 +246,7 @@ def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
     a, other = aw.attribute(demo.run("The capital of France is"), " Paris"), "The capital of Germany is"
     v, named, plain = (aw.verify(a, other, top=2, **more) for more in ({}, {"against": " Berlin"}, {"against": ()}))
     assert v.gap == pytest.approx(named.gap) and v.title() == named.title() and v.labels == named.labels
-    assert v.notes[0].startswith("against ·Berlin, the answer to the other prompt") and "minus “·Berlin”" in v.rule
+    assert v.notes[0].startswith("held against ·Berlin, the answer to the other prompt") and "minus “·Berlin”" in v.rule
     assert plain.gap == pytest.approx(
         float(v.effects["noise"].pairs[0][0].logits()[demo.single_token(" Paris")]) - 8.313, abs=1e-2
     )
@@ -259,7 +259,9 @@ def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
     turned = aw.verify(aw.attribute(a.run, " Berlin"), other, top=1)  # what the other prompt says itself is no rival
     second = demo.run(other).top(2)[1]
     assert [demo.single_token(t) for t in turned.attributions[0].target.against] == [second.id]
-    assert turned.notes[0].startswith(f"against {visible(second.text)}, the likeliest but what is explained after the")
+    assert turned.notes[0].startswith(
+        f"held against {visible(second.text)}, the likeliest but what is explained after the"
+    )
     for target in (aw.log_prob(" Paris"), aw.logit(" Paris").centered(), aw.logit_diff(" Paris", " Rome")):
         same = aw.verify(aw.attribute(a.run, target), other, top=1)
         assert same.attributions[0].target == target, "no rival where none is missing"

@@ -145,12 +145,12 @@ def test_in_words_adds_up(demo):
     a = aw.attribute(demo.run("The capital of Japan is"), " Tokyo")
     told = a.in_words()
     named, others = (
-        re.search(r": ([+\u2212]\d+\.\d\d) of", told)[1],
+        re.search(r": together ([+\u2212]\d+\.\d\d) of", told)[1],
         re.search(r"rows add ([+\u2212]\d+\.\d\d)", told)[1],
     )
     total = sum(float(text.replace("\u2212", "-")) for text in (named, others))
     assert abs(total - a.total) < 0.011
-    count = len(re.search(r"contributions are (.*?): [+\u2212]", told)[1].replace(" and ", ", ").split(", "))
+    count = len(re.search(r"contributions are (.*?): together", told)[1].replace(" and ", ", ").split(", "))
     assert (
         f"other {len(a) - count} rows" in told
         if hasattr(a, "__len__")

@@ -181,7 +181,7 @@ function Alike() {
   return (
     <div class="aw-small" data-part="alike">
       <p class="aw-quiet">
-        <i class="aw-swatch" /> pale: what a part writes for <RivalName />, from zero. The same for both:
+        <i class="aw-swatch" /> pale: what a part writes for <RivalName />, from zero. For answer and rival alike:
       </p>
       <ul class="aw-alike">
         {shared.map(({ id, told }) => (

@@ -229,7 +229,7 @@ function spoken(store: Store, reading: Reading, spot: Spot, roles?: Roles): stri
 }
 
 /** The roles of a head in words. */
-const named = ({ heads, table }: Roles, name: string) => table.rows.flatMap(([letter = "", role = ""]) => (heads[name]?.includes(letter) ? [role] : [])).join(" and ") || "no role above its null";
+const named = ({ heads, table }: Roles, name: string) => table.rows.flatMap(([letter = "", role = ""]) => (heads[name]?.includes(letter) ? [role] : [])).join(" and ") || "no role";
 
 const BEYOND: [Beyond, string][] = [
   ["contexts", "reads"],

@@ -32,8 +32,8 @@ export function CardView({ header }: { header: CardHeader }) {
 export function Arithmetic({ of, children }: { of: Factors; children: ComponentChildren }) {
   return (
     <>
-      fires at <b>{of.fires}</b> × {of.unit.startsWith(MINUS) ? "suppresses" : "promotes"} {children} <b>{of.unit}</b> per unit
-      {of.norm && ` (${of.before} \u00f7 norm ${of.norm})`} = <b class={of.value.startsWith(MINUS) ? "aw-minus" : "aw-plus"}>{of.value}</b>
+      fires at <b>{of.fires}</b>, {of.unit.startsWith(MINUS) ? "suppresses" : "promotes"} {children} by <b>{of.unit}</b> per unit
+      {of.norm && ` (${of.before} before the norm divides by ${of.norm})`}: {of.fires} × {of.unit} = <b class={of.value.startsWith(MINUS) ? "aw-minus" : "aw-plus"}>{of.value}</b>
       {of.reads && <span class="aw-quiet">; {of.reads}</span>}
     </>
   );
