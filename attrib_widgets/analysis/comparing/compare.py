@@ -127,7 +127,7 @@ def compare(a: Any, b: Any) -> Comparison:
     labels = list(dict.fromkeys([*sides[0].labels, *sides[1].labels]))
     if not {c for c in sides[0].components if c.layer is not None} & {*sides[1].components}:
         names = [x.model.name for x in sides]
-        if names[0] != names[1]:
+        if sides[0].model is not sides[1].model:
             raise AttribError(f"{names[0]} and {names[1]} have no part in common.", "Compare models of one shape.")
         said = " and ".join(f"the {x.target.words(x.model, x.run)}" for x in sides)
         raise AttribError(f"No part is a row of both: {said}.", "Compare two numbers that are read at one place.")

@@ -65,6 +65,7 @@ def graph(
     if limit is not None and (most is None or most < 1):
         raise AttribError(f"{limit!r} is no number of nodes.", "Give limit=500, or None.")
     tested = edges_tested(live)
+    a.run.check_fresh()
     if isinstance(a.reading, Inside):
         raise ComponentError(
             f"A graph begins in the stream, and the {a.target.words(a.model, a.run)} is read inside of a layer.",

@@ -43,7 +43,7 @@ PAGE_HEADS = 400
 #: Largest heads and MLPs whose features a live view brings along, and of whose features a page brings the cards.
 LEADING = 8
 #: Features of each of them that a page can open: a card without stored activations takes a forward pass over its texts.
-CARDS = 8
+CARDS = 7
 #: Concepts that a page can open.
 CONCEPT_CARDS = 16
 #: Largest rows whose dot product a page brings along.
