@@ -256,13 +256,16 @@ class Concepts(Contributions):
         label = self.concepts[row]
         return f"{label} ({self.labels[row]})" if label else self.labels[row]
 
+    @property
+    def told(self) -> list[str]:
+        """What stands beside each row: the label of a feature, and of what is in none how much is errors."""
+        unsaid = f"errors {signed(self.errors)}, constants {signed(float(self.values[-1]) - self.errors)}"
+        return [*self.concepts[:-1], unsaid]
+
     def summary(self) -> Table:
         last = len(self.values) - 1
         order = [*shown(self.values[:last], 10), last]
-        missed = float(self.values[last])
-        unsaid = f"errors {signed(self.errors)}, constants {signed(missed - self.errors)}"
-        names = [*self.concepts[:last], unsaid]
-        rows, bars = with_others(self.values, order, lambda i: [self.labels[i], names[i]])
+        rows, bars = with_others(self.values, order, lambda i: [self.labels[i], self.told[i]])
         columns = ["feature or part", "computed label" if any(self.concepts) else "", self.unit]
         return Table(self.title, columns, rows, bars, self.note, self.footer(), last=len(rows) - len(order) + 1)
 

@@ -56,7 +56,7 @@ LARGEST = 5_000_000
 
 def bars(c: Contributions) -> bytes:
     """Kind ``bars``: the rows of a result that sums to its parent; features bring their computed labels."""
-    concepts = c.concepts if isinstance(c, (Features, Concepts)) else [""] * len(c)
+    concepts = c.told if isinstance(c, Concepts) else c.concepts if isinstance(c, Features) else [""] * len(c)
     header: contract.BarsHeader = {
         "kind": "bars",
         "title": c.title,
