@@ -34,7 +34,7 @@ def survey(s: Survey) -> bytes:
         "kind": "survey",
         "title": table.title,
         "notes": table.note.splitlines(),
-        "checks": table.footer.splitlines(),
+        "checks": s.checks(),
         "unit": s.unit,
         "level": LEVEL,
         "columns": columns,
