@@ -141,12 +141,17 @@ class AtOnce:
         return met
 
 
-class Plain:
-    """The ways in one stream: everything is met by the direction itself, times what the stream was multiplied by."""
+class _Asked(AtOnce):
+    """Directions of the raw stream at a point of a run."""
 
     def __init__(self, run: Run, point: ReadPoint, v: Tensor, index: list[int], paired: bool) -> None:
+        super().__init__(v)
         self.model, self.rec, self.point = run.model, run.record, point
-        self.v, self.index, self.paired = v, index, paired
+        self.index, self.paired = index, paired
+
+
+class Plain(_Asked):
+    """The ways in one stream: everything is met by the direction itself, times what the stream was multiplied by."""
 
     def part(self, layer: int, part: str, written: Float[Tensor, "position d_model"]) -> Tensor:
         factor = self.model.carried(layer, self.point.layer, part, self.point.mid)
@@ -189,16 +194,12 @@ class Plain:
     def arriving(self, layer: int, part: str) -> Float[Tensor, "base_times_direction d_model"]:
         return self.v * self.model.carried(layer, self.point.layer, part, self.point.mid)
 
-    def gathered(self, layer: int, part: str, met: Float[Tensor, "base_times_direction position *more"]) -> Tensor:
-        return met
 
-
-class Several:
+class Several(_Asked):
     """The ways where layers mix several streams: see :class:`...model.parts.streams.Passage`."""
 
     def __init__(self, run: Run, point: ReadPoint, v: Tensor, index: list[int], paired: bool) -> None:
-        self.model, self.rec, self.point = run.model, run.record, point
-        self.v, self.index, self.paired = v, index, paired
+        super().__init__(run, point, v, index, paired)
         self.passage = passage_to(run, point, index)
         self.bases = self.passage.directions(v).flatten(0, 1)
 

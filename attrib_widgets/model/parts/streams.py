@@ -78,7 +78,7 @@ def state_error(
     before, after = (rec.states[i][index].double() for i in (layer, layer + 1))
     written = _written(rec, layer, index)
     total = mix.keep @ before + sum(mix.gains[site][..., None] * w[:, None] for site, w in written.items())
-    entered, mixed = _entering(model, rec, layer, index)
+    entered, mixed = _entering(model, rec, layer, index, mix)
     read, size = rec.mids[layer][index].double(), rec.mids[layer][index].double().abs() + written["mlp"].abs()
     own = rec.streams[layer][index].double()
     between = entered + mix.shrink * _half(own, written, kind) + half_ulp(read, kind) + 1e-7 * read.abs()
@@ -101,7 +101,7 @@ def read_error(
     if layer == model.n_layers:
         return _merge_error(model, rec, index)
     mix, kind, state = mix_of(model, rec, layer, index), rec.streams[layer].dtype, rec.states[layer][index].double()
-    entered, _ = _entering(model, rec, layer, index)
+    entered, _ = _entering(model, rec, layer, index, mix)
     own = rec.streams[layer][index].double()
     if not mid:
         return own - _along(mix.enter, state), entered
@@ -126,10 +126,10 @@ def _half(own: Tensor, written: Mapping[str, Tensor], kind: torch.dtype) -> Tens
 
 
 def _entering(
-    model: Network, rec: Recording, layer: int, index: Any
+    model: Network, rec: Recording, layer: int, index: Any, mix: Mix
 ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position stream d_model"]]:
     """How far the active stream, and all of them, may be off behind their mixture in front of ``layer``."""
-    mix, state = mix_of(model, rec, layer, index), rec.states[layer][index].double().abs()
+    state = rec.states[layer][index].double().abs()
     one = torch.eye(model.n_streams, device=state.device)
     kind = rec.states[layer].dtype
     size = (mix.before - one).abs() @ state
