@@ -96,7 +96,7 @@ def test_rows_taken_out_together(notebook: Notebook, explored: Screen) -> None:
     explored.root.page.keyboard.press("ArrowDown")
     explored.root.page.keyboard.press("Shift+Enter")
     expect(told).to_contain_text("without these 3 parts", ignore_case=True)
-    assert notebook.value("ex.chosen") == [first, second, third]
+    notebook.expect("ex.chosen", [first, second, third])
     p = "aw.patch(model, ex.run, ex.corrupted, ex.attribution.target, components=[ex.chosen], direction='noise')"
     answer = notebook.value(f"(lambda p: str(p.answer_of(p.cells[0])))({p})")
     gone = notebook.value("ex.without")["told"].split("; ")[-1]
@@ -107,7 +107,7 @@ def test_rows_taken_out_together(notebook: Notebook, explored: Screen) -> None:
     expect(told).to_contain_text("without this part", ignore_case=True)
     explored.part("clear").click()
     expect(explored.part("chosen")).to_have_count(0)
-    assert notebook.value("ex.chosen") == []
+    notebook.expect("ex.chosen", [])
 
 
 @lab_only

@@ -73,7 +73,7 @@ def test_the_model_goes_on(notebook: Notebook, explored: Screen) -> None:
     later = screen.token(start + 2, "spine")
     later.click()
     screen.expect_version(before + 2)
-    assert notebook.value("ex.word") == start + 2
+    notebook.expect("ex.word", start + 2)
     assert agree(screen.total, notebook.value("ex.attribution.actual"))
     keys = screen.root.page.keyboard
     screen.token(start + 2, "spine").focus()
@@ -81,13 +81,13 @@ def test_the_model_goes_on(notebook: Notebook, explored: Screen) -> None:
         keys.press("ArrowLeft")
     keys.press("Enter")
     screen.expect_version(before + 3)
-    assert notebook.value("ex.word") == 2
+    notebook.expect("ex.word", 2)
     expect(screen.part("word")).to_contain_text("stands here")
     screen.part("back").click()
     screen.expect_version(before + 4)
-    assert notebook.value("ex.word") == start + 2
+    notebook.expect("ex.word", start + 2)
     screen.part("all-words").click()
-    assert notebook.value("ex.word") is None
+    notebook.expect("ex.word", None)
     line = notebook.value("ex.state")
     again = Screen(notebook.widget(notebook.cell(f"again = aw.explore(state={line!r})\nagain")))
     expect(again.part("words")).to_be_visible()
