@@ -9,8 +9,8 @@ from ...words.components import ComponentLike
 from ...words.errors import AttribError, ComponentError
 from ...words.targets import Target
 from ..attribution.attribution import Attribution
-from ..experiments.ablation import Ablation, ablate
-from ..experiments.patching import Patching, patch
+from ..experiments.ablation.ablation import Ablation, ablate
+from ..experiments.patching.patching import Patching, patch
 from .rules import Measured
 from .table import chosen
 

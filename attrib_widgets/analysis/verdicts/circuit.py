@@ -22,10 +22,10 @@ from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.several import named
 from ...words.targets import TokenSet
-from ..experiments.answers import answers
-from ..experiments.cells import Cell, RunDonor, cell, every_part
-from ..experiments.metrics import MetricLike
-from ..experiments.pairs import (
+from ..experiments.cells.cells import Cell, RunDonor, cell, every_part
+from ..experiments.measuring.answers import answers
+from ..experiments.measuring.metrics import MetricLike
+from ..experiments.measuring.pairs import (
     Cost,
     Direction,
     Question,

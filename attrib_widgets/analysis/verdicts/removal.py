@@ -18,9 +18,9 @@ from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
 from ...words.text import digits_of, number, signed, visible
 from ..attribution.attribution import Attribution, rather
-from ..experiments.ablation import SAID, Method, donors_of
-from ..experiments.cells import Cell, Donor, RunDonor, parts_of
-from ..experiments.pairs import Cost, as_pairs
+from ..experiments.ablation.ablation import SAID, Method, donors_of
+from ..experiments.cells.cells import Cell, Donor, RunDonor, parts_of
+from ..experiments.measuring.pairs import Cost, as_pairs
 from ..inputs import as_run
 from ..reading.decomposition import decompose
 

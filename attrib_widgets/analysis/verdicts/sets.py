@@ -14,10 +14,10 @@ from torch import Tensor
 from ...result import Result, Table
 from ...words.places import Place
 from ...words.text import gap_said, number, share, signed
-from ..experiments.answers import Answer
-from ..experiments.cells import Cell
-from ..experiments.pairs import Cost, Direction
-from ..experiments.statistics import between, counted, interval_of, ratio_of_means, said_of
+from ..experiments.cells.cells import Cell
+from ..experiments.measuring.answers import Answer
+from ..experiments.measuring.pairs import Cost, Direction
+from ..experiments.measuring.statistics import between, counted, interval_of, ratio_of_means, said_of
 
 if TYPE_CHECKING:
     import pandas as pd

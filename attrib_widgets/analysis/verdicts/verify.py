@@ -22,14 +22,14 @@ from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet, feature
 from ...words.text import kind_of, visible
 from ..attribution.attribution import Attribution, rather
-from ..experiments.answers import Answer, answers
-from ..experiments.cells import every_part, parts_of
-from ..experiments.common import common_share
-from ..experiments.estimates import estimate_cells
-from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, rivals_of
-from ..experiments.patching import Patching
-from ..experiments.slopes import Way
-from ..experiments.statistics import FEWEST, opposite_gaps
+from ..experiments.cells.cells import every_part, parts_of
+from ..experiments.estimates.estimates import estimate_cells
+from ..experiments.estimates.slopes import Way
+from ..experiments.measuring.answers import Answer, answers
+from ..experiments.measuring.common import common_share
+from ..experiments.measuring.pairs import Cost, Direction, as_pairs, check_one_length, rivals_of
+from ..experiments.measuring.statistics import FEWEST, opposite_gaps
+from ..experiments.patching.patching import Patching
 from ..inputs import positions_in
 from ..opening.features import contribution
 from ..reading.readers import read
@@ -234,8 +234,8 @@ def _rivals(
 ) -> tuple[list[TokenSet | None], list[str]]:
     """(what is held against the answer in every pair, remarks on that).
 
-    Without ``against`` they are those of :func:`..experiments.pairs.rivals_of`, where a plain logit is explained: a
-    single logit goes up and down with all the others.
+    Without ``against`` they are those of :func:`..experiments.measuring.pairs.rivals_of`, where a plain logit is
+    explained: a single logit goes up and down with all the others.
 
     Raises:
         TargetError: a list of rivals that is not one per pair.

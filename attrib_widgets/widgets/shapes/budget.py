@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ...analysis.experiments.slopes import Way
+from ...analysis.experiments.estimates.slopes import Way
 from ...analysis.heads.all_heads import ThroughTable, WhyTable, head_table, joined, through_table, why_table
 from ...analysis.opening.totals import MLPs
 from ...analysis.reading.features import Inside
