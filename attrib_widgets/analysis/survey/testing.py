@@ -20,7 +20,8 @@ from ...words.errors import AttribError, ComponentError, ModelError
 from ...words.places import Place
 from ...words.several import listed, named
 from ..experiments.ablation.ablation import FixedDonor
-from ..experiments.cells.cells import Cell, Donor, RunDonor, cell, held
+from ..experiments.cells.cells import Cell, cell
+from ..experiments.cells.donors import Donor, RunDonor, held
 from ..experiments.measuring.metrics import metric_of
 from ..experiments.measuring.pairs import Cost, run_cells
 from .tested import CANCELLED, Method, PartTest, SurveyTest

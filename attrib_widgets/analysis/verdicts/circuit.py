@@ -22,7 +22,8 @@ from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.several import named
 from ...words.targets import TokenSet
-from ..experiments.cells.cells import Cell, RunDonor, cell, every_part
+from ..experiments.cells.cells import Cell, cell, every_part
+from ..experiments.cells.donors import RunDonor
 from ..experiments.measuring.answers import answers
 from ..experiments.measuring.metrics import MetricLike
 from ..experiments.measuring.pairs import (

@@ -17,7 +17,8 @@ from ...words.places import Place
 from ...words.targets import Target
 from ..attribution.attribution import Attribution
 from ..experiments.ablation.ablation import mean_donor
-from ..experiments.cells.cells import Cell, RunDonor, held, parts_of
+from ..experiments.cells.cells import Cell, parts_of
+from ..experiments.cells.donors import RunDonor, held
 from ..experiments.measuring.answers import Answer, answers
 from ..experiments.measuring.pairs import Cost, Direction, Question, questions, run_writes
 from ..experiments.measuring.statistics import ratio_of_means

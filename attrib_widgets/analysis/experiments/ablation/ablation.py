@@ -28,7 +28,8 @@ from ....words.several import prompts
 from ....words.targets import TokenSet
 from ....words.text import digits_of, indefinite, number, others_label, signed
 from ...inputs import as_run
-from ..cells.cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
+from ..cells.cells import MIXED_SITES, Cell, cells_from, every_part, found_in, positions_of
+from ..cells.donors import held, plain_writes
 from ..cells.features import alone, clamped, finite, silent, summed
 from ..measuring.answers import KEPT, Answer, asked_token, mean_answer
 from ..measuring.common import change_said, quoted

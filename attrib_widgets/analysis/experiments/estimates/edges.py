@@ -31,7 +31,7 @@ from ....words.errors import ComponentError, GranularityError, TargetError
 from ....words.places import Place, PlaceLike, place
 from ....words.targets import TokenSet, rather_than
 from ....words.text import gap_said, others_label, power, share, signed
-from ..cells.cells import RunDonor
+from ..cells.donors import RunDonor
 from ..measuring.metrics import MetricLike
 from ..measuring.pairs import Cost, Direction, as_pair, questions, settled
 from .slopes import BETWEEN, Method, Points, Way, completeness, reason, slopes, way_of

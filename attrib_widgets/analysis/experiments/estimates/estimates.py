@@ -30,7 +30,8 @@ from ....words.targets import Target, TokenSet
 from ....words.text import number, signed
 from ...attribution.attribution import Attribution, rather
 from ...inputs import as_run
-from ..cells.cells import MIXED_SITES, Cell, RunDonor, cells_of, every_part, held, positions_of, unsplit
+from ..cells.cells import MIXED_SITES, Cell, cells_of, every_part, positions_of, unsplit
+from ..cells.donors import RunDonor, held
 from ..measuring.common import quoted
 from ..measuring.metrics import Metric, MetricLike, metric_of
 from ..measuring.pairs import (

@@ -16,7 +16,7 @@ from ....model.tracing.gradient import Gradients, differentiate
 from ....words.components import whole
 from ....words.errors import PositionError, TargetError
 from ....words.text import number, share
-from ..cells.cells import RunDonor
+from ..cells.donors import RunDonor
 from ..measuring.metrics import Metric
 from ..measuring.pairs import Cost, Direction, direction_of
 from .relevance import relevances

@@ -19,7 +19,8 @@ from ....words.several import listed, prompts
 from ....words.targets import TokenLike, TokenSet, rather_than
 from ....words.text import visible
 from ...inputs import as_run
-from ..cells.cells import Cell, Donor
+from ..cells.cells import Cell
+from ..cells.donors import Donor
 from .answers import asked_token
 from .common import common_said
 from .metrics import Metric, MetricLike, frozen_metric, metric_of

@@ -23,7 +23,8 @@ from ....words.components import BESIDES
 from ....words.errors import ComponentError
 from ...reading.point import ReadPoint
 from ...reading.ways import passage_to
-from ..cells.cells import MIXED_SITES, Cell, RunDonor
+from ..cells.cells import MIXED_SITES, Cell
+from ..cells.donors import RunDonor
 from ..measuring.metrics import MetricLike
 from ..measuring.pairs import Cost, Direction, Question, measured
 from .patching import Patching, Rows, over_pairs

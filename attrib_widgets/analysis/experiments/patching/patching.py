@@ -23,7 +23,8 @@ from ....words.errors import ComponentError, TargetError
 from ....words.places import PlaceLike
 from ....words.targets import TokenSet
 from ....words.text import gap_said, number, others_label, share, signed
-from ..cells.cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of, unsplit
+from ..cells.cells import Cell, cells_from, cells_of, found_in, positions_of, unsplit
+from ..cells.donors import RunDonor
 from ..measuring.answers import KEPT, Answer, answers
 from ..measuring.common import quoted
 from ..measuring.metrics import MetricLike

@@ -30,7 +30,8 @@ from ....words.errors import ComponentError, GranularityError, TargetError
 from ....words.places import Place, PlaceLike, is_place, place
 from ....words.several import named
 from ....words.targets import TokenSet
-from ..cells.cells import MIXED_SITES, Cell, RunDonor, cells_from, every_part, exists, z_changed
+from ..cells.cells import MIXED_SITES, Cell, cells_from, every_part, exists
+from ..cells.donors import RunDonor, z_changed
 from ..measuring.metrics import MetricLike
 from ..measuring.pairs import Cost, Direction, Question, as_pairs, direction_of, measured, settled, skipped, targets_of
 from .patching import Patching, Rows, over_pairs

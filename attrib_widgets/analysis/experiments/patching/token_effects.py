@@ -26,7 +26,8 @@ from ....words.several import listed
 from ....words.targets import TokenLike, TokenSet, rather_than
 from ....words.text import digits_of, number, signed, visible
 from ...inputs import as_run
-from ..cells.cells import Cell, RunDonor
+from ..cells.cells import Cell
+from ..cells.donors import RunDonor
 from ..measuring.metrics import Metric, MetricLike, metric_of
 from ..measuring.pairs import Cost, run_cells
 

@@ -10,7 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.cells.cells import RunDonor
+from attrib_widgets.analysis.experiments.cells.donors import RunDonor
 from attrib_widgets.analysis.experiments.estimates import slopes
 from attrib_widgets.analysis.experiments.estimates.estimates import Estimate
 from attrib_widgets.analysis.experiments.measuring.metrics import metric_of

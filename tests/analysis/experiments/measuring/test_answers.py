@@ -6,7 +6,7 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.experiments.ablation.ablation import zero_donor
-from attrib_widgets.analysis.experiments.cells.cells import RunDonor
+from attrib_widgets.analysis.experiments.cells.donors import RunDonor
 from attrib_widgets.analysis.experiments.patching import patching
 from fixtures import families
 
