@@ -40,7 +40,7 @@ _HOMES = {
     "Graph": "analysis.graph.result",
     "LiveTwin": "analysis.graph.live",
     "Between": "analysis.graph.between",
-    "ablate": "analysis.experiments.ablation.ablation",
+    "ablate": "analysis.experiments.ablation.ablate",
     "ConceptAblation": "analysis.experiments.ablation.concepts",
     "ablate_concept": "analysis.experiments.ablation.concepts",
     "Ablation": "analysis.experiments.ablation.ablation",
@@ -195,8 +195,8 @@ if TYPE_CHECKING:
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.comparing.compare import Comparison as Comparison
     from .analysis.comparing.compare import compare as compare
+    from .analysis.experiments.ablation.ablate import ablate as ablate
     from .analysis.experiments.ablation.ablation import Ablation as Ablation
-    from .analysis.experiments.ablation.ablation import ablate as ablate
     from .analysis.experiments.ablation.concepts import ConceptAblation as ConceptAblation
     from .analysis.experiments.ablation.concepts import ablate_concept as ablate_concept
     from .analysis.experiments.ablation.steering import Steering as Steering

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
 
-from ..analysis.experiments.ablation.ablation import ablate
+from ..analysis.experiments.ablation.ablate import ablate
 from ..analysis.experiments.patching.patching import Patching, patch
 from ..analysis.experiments.patching.token_effects import TokenEffects, token_effects
 from ..analysis.verdicts.chosen import Without, said, without

@@ -19,7 +19,7 @@ from ...model.running.worker import Cancelled
 from ...words.errors import AttribError, ComponentError, ModelError
 from ...words.places import Place
 from ...words.several import listed, named
-from ..experiments.ablation.ablation import FixedDonor
+from ..experiments.ablation.donors import FixedDonor
 from ..experiments.cells.cells import Cell, cell
 from ..experiments.cells.donors import Donor, RunDonor, held
 from ..experiments.measuring.metrics import metric_of

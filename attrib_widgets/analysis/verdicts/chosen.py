@@ -9,7 +9,8 @@ from ...words.components import ComponentLike
 from ...words.errors import AttribError, ComponentError
 from ...words.targets import Target
 from ..attribution.attribution import Attribution
-from ..experiments.ablation.ablation import Ablation, ablate
+from ..experiments.ablation.ablate import ablate
+from ..experiments.ablation.ablation import Ablation
 from ..experiments.patching.patching import Patching, patch
 from .rules import Measured
 from .table import chosen

@@ -22,7 +22,7 @@ from ...words.errors import ComponentError
 from ...words.targets import TokenSet
 from ...words.text import enumerated, number, share, signed
 from ..attribution.attribution import Attribution, rather
-from ..experiments.ablation.ablation import zero_donor
+from ..experiments.ablation.donors import zero_donor
 from ..experiments.cells.cells import Cell, parts_of
 from ..opening.vectors import written_vector
 from ..reading.decomposition import decompose

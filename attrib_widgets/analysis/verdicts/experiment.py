@@ -16,7 +16,7 @@ from ...words.components import Component
 from ...words.places import Place
 from ...words.targets import Target
 from ..attribution.attribution import Attribution
-from ..experiments.ablation.ablation import mean_donor
+from ..experiments.ablation.donors import mean_donor
 from ..experiments.cells.cells import Cell, parts_of
 from ..experiments.cells.donors import RunDonor, held
 from ..experiments.measuring.answers import Answer, answers

@@ -18,7 +18,7 @@ from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
 from ...words.text import digits_of, number, signed, visible
 from ..attribution.attribution import Attribution, rather
-from ..experiments.ablation.ablation import SAID, Method, donors_of
+from ..experiments.ablation.donors import SAID, Method, donors_of
 from ..experiments.cells.cells import Cell, parts_of
 from ..experiments.cells.donors import Donor, RunDonor
 from ..experiments.measuring.pairs import Cost, as_pairs

@@ -28,7 +28,7 @@ from ..cells.cells import Cell, joint
 from ..measuring.metrics import metric_of
 from ..measuring.pairs import Cost, run_writes
 from ..measuring.statistics import interval_of
-from .ablation import FixedDonor
+from .donors import FixedDonor
 
 if TYPE_CHECKING:
     from ....model.running.worker import Job

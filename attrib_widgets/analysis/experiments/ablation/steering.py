@@ -28,7 +28,7 @@ from ..measuring.answers import Answer, answers, asked_token
 from ..measuring.common import quoted
 from ..measuring.metrics import MetricLike, metric_of
 from ..measuring.pairs import Cost, run_writes
-from .ablation import SAID, FixedDonor, ScaleDonor, clamp_donor
+from .donors import SAID, FixedDonor, ScaleDonor, clamp_donor
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.ablation.ablation import zero_donor
+from attrib_widgets.analysis.experiments.ablation.donors import zero_donor
 from attrib_widgets.analysis.experiments.cells.cells import cell
 from attrib_widgets.analysis.experiments.measuring.metrics import metric_of
 from attrib_widgets.analysis.experiments.measuring.pairs import Cost, run_cells

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.ablation.ablation import zero_donor
+from attrib_widgets.analysis.experiments.ablation.donors import zero_donor
 from attrib_widgets.analysis.experiments.cells.donors import RunDonor
 from attrib_widgets.analysis.experiments.patching import patching
 from fixtures import families
