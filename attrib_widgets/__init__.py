@@ -44,7 +44,7 @@ _HOMES = {
     "ConceptAblation": "analysis.experiments.ablation.concepts",
     "ablate_concept": "analysis.experiments.ablation.concepts",
     "Ablation": "analysis.experiments.ablation.ablation",
-    "patch": "analysis.experiments.patching.patching",
+    "patch": "analysis.experiments.patching.patch",
     "Patching": "analysis.experiments.patching.patching",
     "verify": "analysis.verdicts.verify",
     "Verification": "analysis.verdicts.findings",
@@ -210,8 +210,8 @@ if TYPE_CHECKING:
     from .analysis.experiments.estimates.integrated import integrated_gradients as integrated_gradients
     from .analysis.experiments.measuring.metrics import kl as kl
     from .analysis.experiments.measuring.metrics import prob as prob
+    from .analysis.experiments.patching.patch import patch as patch
     from .analysis.experiments.patching.patching import Patching as Patching
-    from .analysis.experiments.patching.patching import patch as patch
     from .analysis.experiments.patching.paths import Paths as Paths
     from .analysis.experiments.patching.paths import path_patch as path_patch
     from .analysis.experiments.patching.token_effects import TokenEffects as TokenEffects

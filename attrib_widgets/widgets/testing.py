@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import traitlets as t
 
 from ..analysis.experiments.ablation.ablate import ablate
-from ..analysis.experiments.patching.patching import Patching, patch
+from ..analysis.experiments.patching.patch import patch
+from ..analysis.experiments.patching.patching import Patching
 from ..analysis.experiments.patching.token_effects import TokenEffects, token_effects
 from ..analysis.verdicts.chosen import Without, said, without
 from ..analysis.verdicts.circuit import circuit, planned

@@ -11,7 +11,8 @@ from ...words.targets import Target
 from ..attribution.attribution import Attribution
 from ..experiments.ablation.ablate import ablate
 from ..experiments.ablation.ablation import Ablation
-from ..experiments.patching.patching import Patching, patch
+from ..experiments.patching.patch import patch
+from ..experiments.patching.patching import Patching
 from .rules import Measured
 from .table import chosen
 

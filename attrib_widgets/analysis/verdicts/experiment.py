@@ -23,7 +23,8 @@ from ..experiments.measuring.answers import Answer, answers
 from ..experiments.measuring.pairs import Cost, Direction, Question, questions, run_writes
 from ..experiments.measuring.statistics import ratio_of_means
 from ..experiments.patching.direct import direct_cells
-from ..experiments.patching.patching import Patching, patch_cells
+from ..experiments.patching.patch import patch_cells
+from ..experiments.patching.patching import Patching
 
 if TYPE_CHECKING:
     from ...model.model import Model

@@ -46,7 +46,8 @@ from ..measuring.pairs import (
     skipped,
     targets_of,
 )
-from ..patching.patching import FinalNorm, Patching, Rows, final_norm_of, over_pairs
+from ..patching.patch import FinalNorm, Rows, final_norm_of, over_pairs
+from ..patching.patching import Patching
 from .slopes import BETWEEN, Method, Points, Way, averaged, completeness, partway, reason, slopes, way_of
 
 if TYPE_CHECKING:

@@ -27,7 +27,8 @@ from ..cells.cells import MIXED_SITES, Cell
 from ..cells.donors import RunDonor
 from ..measuring.metrics import MetricLike
 from ..measuring.pairs import Cost, Direction, Question, measured
-from .patching import Patching, Rows, over_pairs
+from .patch import Rows, over_pairs
+from .patching import Patching
 
 if TYPE_CHECKING:
     from ....model.model import Model
@@ -51,7 +52,7 @@ def direct_cells(
     direction: Direction,
     position: int,
 ) -> Patching:
-    """The direct effect of every cell, as :func:`.patching.patch_cells` gives the total one.
+    """The direct effect of every cell, as :func:`.patch.patch_cells` gives the total one.
 
     ``values`` are shares of the gap: what is lost in the clean run (``"noise"``) or comes back in the corrupted one
     (``"denoise"``). A cell that is not patched at the position of the metric has none.

@@ -34,7 +34,8 @@ from ..cells.cells import MIXED_SITES, Cell, cells_from, every_part, exists
 from ..cells.donors import RunDonor, z_changed
 from ..measuring.metrics import MetricLike
 from ..measuring.pairs import Cost, Direction, Question, as_pairs, direction_of, measured, settled, skipped, targets_of
-from .patching import Patching, Rows, over_pairs
+from .patch import Rows, over_pairs
+from .patching import Patching
 
 if TYPE_CHECKING:
     from ....model.model import Model

@@ -7,7 +7,8 @@ import pytest
 import attrib_widgets as aw
 from attrib_widgets.analysis.experiments.ablation.donors import zero_donor
 from attrib_widgets.analysis.experiments.cells.donors import RunDonor
-from attrib_widgets.analysis.experiments.patching import patching
+from attrib_widgets.analysis.experiments.measuring.answers import Answer
+from attrib_widgets.analysis.experiments.patching import patch
 from fixtures import families
 
 
@@ -42,7 +43,7 @@ def test_they_stand_in_the_table_and_can_be_too_many(family_model, monkeypatch):
     p = aw.patch(model, clean, corrupted, 17, components=["L0.mlp"])
     assert str(p.answer_of("L0.mlp")) in repr(p) and "the model then says" in repr(p)
     assert str(aw.ablate(model, clean, 17, components=["L0.mlp"]).answer_of("L0.mlp"))
-    monkeypatch.setattr(patching, "KEPT", 10)
+    monkeypatch.setattr(patch, "KEPT", 10)
     p = aw.patch(model, clean, corrupted, 17)
     assert "then says" not in repr(p)
     with pytest.raises(aw.ComponentError, match="not kept"):
@@ -50,7 +51,7 @@ def test_they_stand_in_the_table_and_can_be_too_many(family_model, monkeypatch):
 
 
 def test_how_it_reads():
-    said = patching.Answer(" Berlin", 0.706, " Paris", 0.126, False)
+    said = Answer(" Berlin", 0.706, " Paris", 0.126, False)
     assert str(said) == "·Berlin 71\u00a0%, ·Paris 13\u00a0%"
-    assert str(patching.Answer(" Paris", 0.998, " Paris", 0.998, True)) == "·Paris 99.8\u00a0%"
-    assert str(patching.Answer(" Berlin", 0.99, " Paris", 0.0042, False)) == "·Berlin 99\u00a0%, ·Paris 0.4\u00a0%"
+    assert str(Answer(" Paris", 0.998, " Paris", 0.998, True)) == "·Paris 99.8\u00a0%"
+    assert str(Answer(" Berlin", 0.99, " Paris", 0.0042, False)) == "·Berlin 99\u00a0%, ·Paris 0.4\u00a0%"
