@@ -50,9 +50,9 @@ _HOMES = {
     "Verification": "analysis.verdicts.findings",
     "Verdict": "analysis.verdicts.rules",
     "Thresholds": "analysis.verdicts.rules",
-    "attribution_patch": "analysis.experiments.estimates.estimates",
-    "Estimate": "analysis.experiments.estimates.estimates",
-    "estimated_effects": "analysis.experiments.estimates.estimates",
+    "attribution_patch": "analysis.experiments.estimates.attribution_patch",
+    "Estimate": "analysis.experiments.estimates.estimate",
+    "estimated_effects": "analysis.experiments.estimates.effects",
     "edge_patch": "analysis.experiments.estimates.edges",
     "EdgeEstimate": "analysis.experiments.estimates.edges",
     "integrated_gradients": "analysis.experiments.estimates.integrated",
@@ -201,11 +201,11 @@ if TYPE_CHECKING:
     from .analysis.experiments.ablation.concepts import ablate_concept as ablate_concept
     from .analysis.experiments.ablation.steering import Steering as Steering
     from .analysis.experiments.ablation.steering import steer as steer
+    from .analysis.experiments.estimates.attribution_patch import attribution_patch as attribution_patch
     from .analysis.experiments.estimates.edges import EdgeEstimate as EdgeEstimate
     from .analysis.experiments.estimates.edges import edge_patch as edge_patch
-    from .analysis.experiments.estimates.estimates import Estimate as Estimate
-    from .analysis.experiments.estimates.estimates import attribution_patch as attribution_patch
-    from .analysis.experiments.estimates.estimates import estimated_effects as estimated_effects
+    from .analysis.experiments.estimates.effects import estimated_effects as estimated_effects
+    from .analysis.experiments.estimates.estimate import Estimate as Estimate
     from .analysis.experiments.estimates.integrated import Integrated as Integrated
     from .analysis.experiments.estimates.integrated import integrated_gradients as integrated_gradients
     from .analysis.experiments.measuring.metrics import kl as kl

@@ -23,7 +23,7 @@ from ...words.targets import Target, TokenSet, feature
 from ...words.text import kind_of, visible
 from ..attribution.attribution import Attribution, rather
 from ..experiments.cells.cells import every_part, parts_of
-from ..experiments.estimates.estimates import estimate_cells
+from ..experiments.estimates.attribution_patch import estimate_cells
 from ..experiments.estimates.slopes import Way
 from ..experiments.measuring.answers import Answer, answers
 from ..experiments.measuring.common import common_share

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ...analysis.experiments.cells.cells import every_part
-from ...analysis.experiments.estimates.estimates import Estimate, estimated_effects
+from ...analysis.experiments.estimates.effects import estimated_effects
+from ...analysis.experiments.estimates.estimate import Estimate
 from ...analysis.experiments.patching.token_effects import TokenEffects, replacements
 from ...analysis.verdicts.findings import OTHERS
 from ...analysis.verdicts.reach import borders

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import attrib_widgets as aw
 from attrib_widgets.analysis.experiments.cells.donors import RunDonor
 from attrib_widgets.analysis.experiments.estimates import slopes
-from attrib_widgets.analysis.experiments.estimates.estimates import Estimate
+from attrib_widgets.analysis.experiments.estimates.estimate import Estimate
 from attrib_widgets.analysis.experiments.measuring.metrics import metric_of
 from attrib_widgets.model.tracing.gradient import differentiate
 from fixtures import families, published_eap_ig
