@@ -21,7 +21,7 @@ from ..analysis.attribution.positions import PositionAttribution
 from ..analysis.comparing.compare import Comparison
 from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
-from ..analysis.opening.concepts import Concepts
+from ..analysis.opening.dictionaries.concepts import Concepts
 from ..analysis.opening.results import Contributions, Through, Worked, Writes
 from ..analysis.opening.totals import TokenTotals
 from ..analysis.opening.trace import Trace

@@ -24,8 +24,8 @@ from ...words.text import kind_of, number, safe, signed, visible
 from ..graph.build import Given, graph
 from ..graph.result import Graph
 from ..opening.choice import Choice, choice
-from ..opening.concepts import Concepts, concepts
-from ..opening.features import Features, features
+from ..opening.dictionaries.concepts import Concepts, concepts
+from ..opening.dictionaries.features import Features, features
 from ..opening.heads import sources, through
 from ..opening.inside import inside_rows
 from ..opening.mlps import ExpertContributions, experts, neurons

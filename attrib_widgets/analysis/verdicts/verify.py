@@ -31,7 +31,7 @@ from ..experiments.measuring.pairs import Cost, Direction, as_pairs, check_one_l
 from ..experiments.measuring.statistics import FEWEST, opposite_gaps
 from ..experiments.patching.patching import Patching
 from ..inputs import positions_in
-from ..opening.features import contribution
+from ..opening.dictionaries.features import contribution
 from ..reading.readers import read
 from .backups import search
 from .experiment import Experiment

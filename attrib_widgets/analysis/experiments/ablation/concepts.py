@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ....model.tracing.edits import Intervention
     from ....words.places import Place
     from ...attribution.attribution import Attribution
-    from ...opening.concepts import Concepts
+    from ...opening.dictionaries.concepts import Concepts
 
 #: How many sets of random features stand beside a concept.
 RANDOM = 10

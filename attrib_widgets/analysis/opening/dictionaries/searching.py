@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ...result import Result, Table
-from ...saes.cards.searching import search as among
-from ...saes.reading import activations
-from ...saes.sae import Fired
-from ...words.errors import ComponentError
-from ...words.text import enumerated, how_many, safe, signed, significant, visible
+from ....result import Result, Table
+from ....saes.cards.searching import search as among
+from ....saes.reading import activations
+from ....saes.sae import Fired
+from ....words.errors import ComponentError
+from ....words.text import enumerated, how_many, safe, signed, significant, visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...saes.cards.searching import Hit
-    from ..attribution.attribution import Attribution
+    from ....saes.cards.searching import Hit
+    from ...attribution.attribution import Attribution
     from .concepts import Concepts, Written
 
 #: How many are printed, and of how many features of a dictionary it is asked whether they fire elsewhere on the prompt.

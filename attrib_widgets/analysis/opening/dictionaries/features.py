@@ -20,27 +20,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...model.identity.steady import steady
-from ...model.parts.outlet import Sublayer, outlet_of
-from ...result import Table, shown, with_others
-from ...saes.arithmetic import arithmetic
-from ...saes.cards import Card
-from ...saes.fit import fit, whose
-from ...saes.loaded import is_loaded, read_sae
-from ...saes.reading import Activations, activations
-from ...saes.sae import SAE, Fired
-from ...saes.store import Opened, open_folder
-from ...words.components import Component, component, whole
-from ...words.errors import ComponentError
-from ...words.places import Place, PlaceLike, dictionary_place, place
-from ...words.text import kind_of, share, signed, visible
-from ..reading.features import read_place
+from ....model.identity.steady import steady
+from ....model.parts.outlet import Sublayer, outlet_of
+from ....result import Table, shown, with_others
+from ....saes.arithmetic import arithmetic
+from ....saes.cards import Card
+from ....saes.fit import fit, whose
+from ....saes.loaded import is_loaded, read_sae
+from ....saes.reading import Activations, activations
+from ....saes.sae import SAE, Fired
+from ....saes.store import Opened, open_folder
+from ....words.components import Component, component, whole
+from ....words.errors import ComponentError
+from ....words.places import Place, PlaceLike, dictionary_place, place
+from ....words.text import kind_of, share, signed, visible
+from ...reading.features import read_place
+from ..heads import attention_direction, direction_behind
+from ..results import Contributions
 from .carded import feature_card
-from .heads import attention_direction, direction_behind
-from .results import Contributions
 
 if TYPE_CHECKING:
-    from ..attribution.attribution import Attribution
+    from ...attribution.attribution import Attribution
 
 
 #: Features whose directions are held in float64 at once: so few that they stay in the processor's cache.

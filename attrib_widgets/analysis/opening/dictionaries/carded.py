@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...saes.cards import card_of
-from ...saes.cards.related import source_tokens
-from ...saes.store import GIVE_TEXTS
-from ...words.errors import AttribError
+from ....saes.cards import card_of
+from ....saes.cards.related import source_tokens
+from ....saes.store import GIVE_TEXTS
+from ....words.errors import AttribError
 
 if TYPE_CHECKING:
-    from ...saes.cards import Card
-    from ...saes.sae import SAE, Fired
-    from ...saes.store import Opened
-    from ..attribution.attribution import Attribution
+    from ....saes.cards import Card
+    from ....saes.sae import SAE, Fired
+    from ....saes.store import Opened
+    from ...attribution.attribution import Attribution
 
 
 def feature_card(

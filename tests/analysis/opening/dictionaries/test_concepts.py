@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.opening.concepts import UNSAID
+from attrib_widgets.analysis.opening.dictionaries.concepts import UNSAID
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.places import Place, place
 from fixtures import families

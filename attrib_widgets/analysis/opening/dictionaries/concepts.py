@@ -17,24 +17,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...model.identity.steady import steady
-from ...result import Table, shown, strongest, with_others
-from ...saes.cards import Card, written_direction
-from ...saes.reading import activations
-from ...saes.sae import SAE
-from ...words.components import Component, component, whole
-from ...words.errors import AttribError, ComponentError
-from ...words.places import Place, PlaceLike, dictionary_place
-from ...words.several import listed
-from ...words.text import how_many, number, signed
-from ..reading.features import Inside
+from ....model.identity.steady import steady
+from ....result import Table, shown, strongest, with_others
+from ....saes.cards import Card, written_direction
+from ....saes.reading import activations
+from ....saes.sae import SAE
+from ....words.components import Component, component, whole
+from ....words.errors import AttribError, ComponentError
+from ....words.places import Place, PlaceLike, dictionary_place
+from ....words.several import listed
+from ....words.text import how_many, number, signed
+from ...reading.features import Inside
+from ..results import OBSERVED, Contributions
 from .features import asked, direction_of, features, fired_at, fixed_parts, joined, labels_of, opened_up
-from .results import OBSERVED, Contributions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..attribution.attribution import Attribution
+    from ...attribution.attribution import Attribution
     from .searching import FoundFeatures
 
 #: The last row.

@@ -376,7 +376,7 @@ def test_the_table_and_the_frame(family_model):
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite"])
 def test_features_are_those_of_the_slow_reading(family_model, name, dtype, monkeypatch):
     """Few that fire or many, also where they are met in pieces: a_f (d_f . u), all of the dictionary in float64."""
-    monkeypatch.setattr("attrib_widgets.analysis.opening.features.PIECE", 5)
+    monkeypatch.setattr("attrib_widgets.analysis.opening.dictionaries.features.PIECE", 5)
     model = family_model(name, families.DTYPES[dtype])
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     for sae in (random_sae("L1.mlp", model.d_model), identity("L1.mlp", model.d_model)):
@@ -423,7 +423,7 @@ def test_a_click_encodes_one_position_and_copies_no_dictionary(family_model, dty
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3", "granite"])
 def test_what_a_feature_contributed_is_read_once_for_all_heads(family_model, name, monkeypatch):
     """As in the rows of the heads, one by one; and where it reads, it writes, or does not fire."""
-    from attrib_widgets.analysis.opening import features as opening
+    from attrib_widgets.analysis.opening.dictionaries import features as opening
 
     model = family_model(name)
     model.saes.clear()
