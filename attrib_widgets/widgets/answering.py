@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.heads.all_heads import small_patterns
 from ..analysis.heads.attention import attention
-from ..analysis.opening.dictionaries.features import opened_row
+from ..analysis.opening.dictionaries.rows import opened_row
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.totals import MLPs
 from ..analysis.roles.contexts import head_contexts

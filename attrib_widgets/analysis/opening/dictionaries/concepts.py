@@ -29,7 +29,10 @@ from ....words.several import listed
 from ....words.text import how_many, number, signed
 from ...reading.features import Inside
 from ..results import OBSERVED, Contributions
-from .features import asked, direction_of, features, fired_at, fixed_parts, joined, labels_of, opened_up
+from .features import features, labels_of
+from .rows import direction_of
+from .said import asked
+from .splitting import fired_at, fixed_parts, joined, opened_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -376,7 +376,7 @@ def test_the_table_and_the_frame(family_model):
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite"])
 def test_features_are_those_of_the_slow_reading(family_model, name, dtype, monkeypatch):
     """Few that fire or many, also where they are met in pieces: a_f (d_f . u), all of the dictionary in float64."""
-    monkeypatch.setattr("attrib_widgets.analysis.opening.dictionaries.features.PIECE", 5)
+    monkeypatch.setattr("attrib_widgets.analysis.opening.dictionaries.splitting.PIECE", 5)
     model = family_model(name, families.DTYPES[dtype])
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     for sae in (random_sae("L1.mlp", model.d_model), identity("L1.mlp", model.d_model)):
