@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from ....saes.cards.searching import Hit
     from ...attribution.attribution import Attribution
-    from .concepts import Concepts, Written
+    from .concepts import Concepts
+    from .written import Written
 
 #: How many are printed, and of how many features of a dictionary it is asked whether they fire elsewhere on the prompt.
 PRINTED, ASKED = 20, 24
