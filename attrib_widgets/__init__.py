@@ -36,7 +36,7 @@ _HOMES = {
     "neuron_tokens": "analysis.weights.neurons",
     "composition": "analysis.weights.composition",
     "Roles": "analysis.roles.result",
-    "Trace": "analysis.opening.trace",
+    "Trace": "analysis.opening.trace.trace",
     "Graph": "analysis.graph.result",
     "LiveTwin": "analysis.graph.live",
     "Between": "analysis.graph.between",
@@ -225,7 +225,7 @@ if TYPE_CHECKING:
     from .analysis.lens.logit_lens import LogitLens as LogitLens
     from .analysis.lens.logit_lens import logit_lens as logit_lens
     from .analysis.lens.tuned_lens import TunedLens as TunedLens
-    from .analysis.opening.trace import Trace as Trace
+    from .analysis.opening.trace.trace import Trace as Trace
     from .analysis.roles.result import Roles as Roles
     from .analysis.roles.roles import head_roles as head_roles
     from .analysis.survey.result import Survey as Survey

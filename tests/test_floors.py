@@ -23,7 +23,7 @@ FLOORS = (
     ("analysis.inputs", "analysis.show"),
     ("analysis.reading",),
     ("analysis.opening",),
-    ("analysis.opening.dictionaries",),
+    ("analysis.opening.dictionaries", "analysis.opening.trace"),
     ("analysis.graph",),
     ("analysis.attribution",),
     ("analysis.heads", "analysis.lens", "analysis.experiments.cells"),

@@ -23,8 +23,8 @@ from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.dictionaries.concepts import Concepts
 from ..analysis.opening.results import Contributions, Through, Worked, Writes
-from ..analysis.opening.totals import TokenTotals
-from ..analysis.opening.trace import Trace
+from ..analysis.opening.trace.totals import TokenTotals
+from ..analysis.opening.trace.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..model.run import Predictions
 from ..result import Result

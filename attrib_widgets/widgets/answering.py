@@ -9,7 +9,7 @@ from ..analysis.heads.all_heads import small_patterns
 from ..analysis.heads.attention import attention
 from ..analysis.opening.dictionaries.rows import opened_row
 from ..analysis.opening.results import Contributions
-from ..analysis.opening.totals import MLPs
+from ..analysis.opening.trace.totals import MLPs
 from ..analysis.roles.contexts import head_contexts
 from ..analysis.roles.definitions import CIRCUIT, PATTERN
 from ..analysis.roles.roles import head_roles

@@ -11,7 +11,7 @@ from ..analysis.graph.result import Graph
 from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions
-from ..analysis.opening.trace import Trace
+from ..analysis.opening.trace.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..analysis.survey.result import Survey
 from ..analysis.verdicts.findings import Verification

@@ -30,8 +30,8 @@ from ..opening.heads import sources, through
 from ..opening.inside import inside_rows
 from ..opening.mlps import ExpertContributions, experts, neurons
 from ..opening.results import Contributions, Through, Worked, Writes
-from ..opening.totals import TokenTotals, token_totals
-from ..opening.trace import Trace, trace
+from ..opening.trace.totals import TokenTotals, token_totals
+from ..opening.trace.trace import Trace, trace
 from ..opening.vectors import worked, writes
 from ..reading.decomposition import Closed, absent_heads, closed, decompose
 from ..reading.features import Inside

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from ...analysis.experiments.estimates.slopes import Way
 from ...analysis.heads.all_heads import ThroughTable, WhyTable, head_table, joined, through_table, why_table
-from ...analysis.opening.totals import MLPs
+from ...analysis.opening.trace.totals import MLPs
 from ...analysis.reading.features import Inside
 from ...model.identity.steady import steady
 from ...result import strongest

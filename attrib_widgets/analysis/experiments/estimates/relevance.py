@@ -22,7 +22,7 @@ from ....model.selfcheck.levels import need
 from ....model.tracing.gradient import Gradients
 from ....words.errors import GranularityError
 from ...opening.mlps import pulled_back
-from ...opening.step import RecordedMLP, held_heads, held_mlps, recorded_mlps
+from ...opening.trace.step import RecordedMLP, held_heads, held_mlps, recorded_mlps
 from ...reading.neurons import mlp_point
 from ..measuring.metrics import Metric
 

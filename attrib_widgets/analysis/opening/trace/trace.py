@@ -18,14 +18,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.identity.steady import steady
-from ...model.selfcheck.levels import reasons_of
-from ...result import Sum, Table
-from ...words.components import Component, mlp, whole
-from ...words.errors import AttribError
-from ...words.text import digits_of, number, others_label, share, signed, visible
-from ..reading.features import Inside
-from .heads import head_rows, stream_direction
+from ....model.identity.steady import steady
+from ....model.selfcheck.levels import reasons_of
+from ....result import Sum, Table
+from ....words.components import Component, mlp, whole
+from ....words.errors import AttribError
+from ....words.text import digits_of, number, others_label, share, signed, visible
+from ...reading.features import Inside
+from ..heads import head_rows, stream_direction
 from .step import Expanded, Written, expand_heads, expand_mlps, meeting
 from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
 from .totals import MLPs as MLPs
@@ -33,7 +33,7 @@ from .totals import MLPs as MLPs
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..attribution.attribution import Attribution
+    from ...attribution.attribution import Attribution
 
 #: Most rows of one level where a share was asked for; a number of rows is taken at its word.
 MOST = 1_000

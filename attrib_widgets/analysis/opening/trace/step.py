@@ -15,27 +15,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import Attended, attend, value_scale
-from ...model.parts.experts import mlp_input
-from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
-from ...model.parts.neurons import called
-from ...model.parts.projections import input_norm, value_factor, value_norm
-from ...model.tracing.record import record_inside
-from ...words.components import BESIDES, Component
-from ...words.errors import GranularityError
-from ..reading.decomposition import decompose
-from ..reading.neurons import mlp_point
-from ..reading.point import ReadPoint
-from ..reading.ways import Meeting, meets
-from .heads import carried_along, head_direction, output_direction, shares
-from .mlps import Pulled, missed_by_neurons, pulled_back
+from ....model.parts.attention import Attended, attend, value_scale
+from ....model.parts.experts import mlp_input
+from ....model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
+from ....model.parts.neurons import called
+from ....model.parts.projections import input_norm, value_factor, value_norm
+from ....model.tracing.record import record_inside
+from ....words.components import Component
+from ....words.errors import GranularityError
+from ...reading.decomposition import decompose
+from ...reading.neurons import mlp_point
+from ...reading.point import ReadPoint
+from ...reading.ways import PARTS, Meeting, meets
+from ..heads import carried_along, head_direction, output_direction, shares
+from ..mlps import Pulled, missed_by_neurons, pulled_back
 
 if TYPE_CHECKING:
-    from ...model.run import Run
+    from ....model.run import Run
 
-#: Which sublayer a part belongs to; the others stand before their layer.
-PARTS = {"head": "attn", "attn": "attn", "attn.bias": "attn", "mlp": "mlp"}
-PARTS |= {site: site for site in BESIDES}
 #: Numbers that one call of the decomposition may make at once.
 CHUNK = 4_000_000
 

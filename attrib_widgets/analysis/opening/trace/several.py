@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.rounding import refuse_above
-from ...model.parts.streams import merged, merging, mix_of, read_error, state_error
-from ...words.components import Component
-from ..reading.features import Inside
+from ....model.anatomy.rounding import refuse_above
+from ....model.parts.streams import merged, merging, mix_of, read_error, state_error
+from ....words.components import Component
+from ...reading.features import Inside
 from .backwards import Ends, Walk
 from .step import RecordedMLP
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.opening import step
+from attrib_widgets.analysis.opening.trace import step
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.STREAMS

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.identity.steady import during, steady
-from ...result import Sum, Table, shown
-from ...words.components import Component, ComponentLike, component, whole
-from ...words.errors import AttribError, ComponentError
-from ...words.text import digits_of, number, signed, visible
+from ....model.identity.steady import during, steady
+from ....result import Sum, Table, shown
+from ....words.components import Component, ComponentLike, component, whole
+from ....words.errors import AttribError, ComponentError
+from ....words.text import digits_of, number, signed, visible
 from .backwards import Opened as Opened
 from .backwards import Walk
 from .several import SeveralWalk
@@ -30,7 +30,7 @@ from .step import recorded_mlps
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..attribution.attribution import Attribution
+    from ...attribution.attribution import Attribution
 
 MLPs = Literal["stop", "frozen"]
 #: What is held, and what becomes of MLPs.

@@ -9,20 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.rounding import refuse_above
-from ...model.parts.closing import stream_error
-from ...model.parts.mlp import mlp_norm
-from ...model.parts.projections import input_norm, qkv_projection
-from ...words.components import Component
-from ..reading.features import Inside
-from ..reading.neurons import mlp_point
-from .heads import stream_direction
+from ....model.anatomy.rounding import refuse_above
+from ....model.parts.closing import stream_error
+from ....model.parts.mlp import mlp_norm
+from ....model.parts.projections import input_norm, qkv_projection
+from ....words.components import Component
+from ...reading.features import Inside
+from ...reading.neurons import mlp_point
+from ..heads import stream_direction
 from .step import RecordedMLP, held_heads, held_mlps, held_z
 
 if TYPE_CHECKING:
-    from ...model.anatomy.norms import FrozenNorm
-    from ...model.parts.attention import Attended
-    from ..attribution.attribution import Attribution
+    from ....model.anatomy.norms import FrozenNorm
+    from ....model.parts.attention import Attended
+    from ...attribution.attribution import Attribution
 
 #: Recorded MLPs by layer, and why others are not opened.
 Opened: TypeAlias = tuple[dict[int, RecordedMLP], dict[int, str]]
