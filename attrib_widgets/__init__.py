@@ -61,10 +61,10 @@ _HOMES = {
     "Paths": "analysis.experiments.patching.paths",
     "erasure": "analysis.verdicts.erasure",
     "Erasure": "analysis.verdicts.erasure",
-    "circuit": "analysis.verdicts.circuit",
-    "Circuit": "analysis.verdicts.sets",
-    "greedy_removal": "analysis.verdicts.removal",
-    "Removal": "analysis.verdicts.removal",
+    "circuit": "analysis.verdicts.circuits.circuit",
+    "Circuit": "analysis.verdicts.circuits.sets",
+    "greedy_removal": "analysis.verdicts.circuits.removal",
+    "Removal": "analysis.verdicts.circuits.removal",
     "survey": "analysis.survey.survey",
     "Survey": "analysis.survey.result",
     "token_effects": "analysis.experiments.patching.token_effects",
@@ -230,15 +230,15 @@ if TYPE_CHECKING:
     from .analysis.roles.roles import head_roles as head_roles
     from .analysis.survey.result import Survey as Survey
     from .analysis.survey.survey import survey as survey
-    from .analysis.verdicts.circuit import circuit as circuit
+    from .analysis.verdicts.circuits.circuit import circuit as circuit
+    from .analysis.verdicts.circuits.removal import Removal as Removal
+    from .analysis.verdicts.circuits.removal import greedy_removal as greedy_removal
+    from .analysis.verdicts.circuits.sets import Circuit as Circuit
     from .analysis.verdicts.erasure import Erasure as Erasure
     from .analysis.verdicts.erasure import erasure as erasure
     from .analysis.verdicts.findings import Verification as Verification
-    from .analysis.verdicts.removal import Removal as Removal
-    from .analysis.verdicts.removal import greedy_removal as greedy_removal
     from .analysis.verdicts.rules import Thresholds as Thresholds
     from .analysis.verdicts.rules import Verdict as Verdict
-    from .analysis.verdicts.sets import Circuit as Circuit
     from .analysis.verdicts.verify import verify as verify
     from .analysis.weights.composition import composition as composition
     from .analysis.weights.neurons import neuron_tokens as neuron_tokens

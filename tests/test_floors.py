@@ -30,7 +30,7 @@ FLOORS = (
     ("analysis.experiments.measuring",),
     ("analysis.experiments.patching", "analysis.experiments.ablation"),
     ("analysis.experiments.estimates",),
-    ("analysis.verdicts", "analysis.comparing", "analysis.survey"),
+    ("analysis.verdicts", "analysis.verdicts.circuits", "analysis.comparing", "analysis.survey"),
     ("analysis.roles",),
     ("analysis.weights",),
     # Where the embedded model lies and what it can be asked; to everything below it is a folder like any other.

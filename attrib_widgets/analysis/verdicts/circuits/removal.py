@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...model.identity.steady import steady
-from ...model.tracing.sweep import sweep
-from ...result import Result, Table
-from ...words.components import Component, ComponentLike, component, whole
-from ...words.errors import AttribError, ComponentError, TargetError
-from ...words.several import named, prompts
-from ...words.targets import Target, TokenSet
-from ...words.text import digits_of, number, signed, visible
-from ..attribution.attribution import Attribution, rather
-from ..experiments.ablation.donors import SAID, Method, donors_of
-from ..experiments.cells.cells import Cell, parts_of
-from ..experiments.cells.donors import Donor, RunDonor
-from ..experiments.measuring.pairs import Cost, as_pairs
-from ..inputs import as_run
-from ..reading.decomposition import decompose
+from ....model.identity.steady import steady
+from ....model.tracing.sweep import sweep
+from ....result import Result, Table
+from ....words.components import Component, ComponentLike, component, whole
+from ....words.errors import AttribError, ComponentError, TargetError
+from ....words.several import named, prompts
+from ....words.targets import Target, TokenSet
+from ....words.text import digits_of, number, signed, visible
+from ...attribution.attribution import Attribution, rather
+from ...experiments.ablation.donors import SAID, Method, donors_of
+from ...experiments.cells.cells import Cell, parts_of
+from ...experiments.cells.donors import Donor, RunDonor
+from ...experiments.measuring.pairs import Cost, as_pairs
+from ...inputs import as_run
+from ...reading.decomposition import decompose
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...model.running.worker import Job
+    from ....model.running.worker import Job
 
 
 NOTICED = 0.01  # a removal that lowers the margin by less of what it was at first does not count as lowering it

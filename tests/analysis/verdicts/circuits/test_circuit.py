@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.verdicts.circuit import planned, universe
-from attrib_widgets.analysis.verdicts.sets import Kept
+from attrib_widgets.analysis.verdicts.circuits.circuit import planned, universe
+from attrib_widgets.analysis.verdicts.circuits.sets import Kept
 from attrib_widgets.demo.built import copying as cc
 from attrib_widgets.model.running.worker import Job
 from fixtures import families

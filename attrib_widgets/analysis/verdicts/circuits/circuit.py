@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from ...model.identity.steady import steady
-from ...model.tracing.edits import Edit
-from ...model.tracing.sweep import sweep
-from ...words.components import component, whole
-from ...words.errors import AttribError, ComponentError
-from ...words.places import Place
-from ...words.several import named
-from ...words.targets import TokenSet
-from ..experiments.cells.cells import Cell, cell, every_part
-from ..experiments.cells.donors import RunDonor
-from ..experiments.measuring.answers import answers
-from ..experiments.measuring.metrics import MetricLike
-from ..experiments.measuring.pairs import (
+from ....model.identity.steady import steady
+from ....model.tracing.edits import Edit
+from ....model.tracing.sweep import sweep
+from ....words.components import component, whole
+from ....words.errors import AttribError, ComponentError
+from ....words.places import Place
+from ....words.several import named
+from ....words.targets import TokenSet
+from ...experiments.cells.cells import Cell, cell, every_part
+from ...experiments.cells.donors import RunDonor
+from ...experiments.measuring.answers import answers
+from ...experiments.measuring.metrics import MetricLike
+from ...experiments.measuring.pairs import (
     Cost,
     Direction,
     Question,
@@ -40,13 +40,13 @@ from ..experiments.measuring.pairs import (
     targets_of,
     unit_of,
 )
-from ..inputs import positions_in
+from ...inputs import positions_in
 from .sets import EMBEDDING, Circuit, Kept, Side
 
 if TYPE_CHECKING:
-    from ...model.model import Model
-    from ...model.run import Run
-    from ...model.running.worker import Job
+    from ....model.model import Model
+    from ....model.run import Run
+    from ....model.running.worker import Job
 
 HALVES = 10
 TAU = 0.05  # a part whose drop changes f by less is called idle

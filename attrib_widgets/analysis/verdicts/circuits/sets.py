@@ -11,19 +11,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table
-from ...words.places import Place
-from ...words.text import gap_said, number, share, signed
-from ..experiments.cells.cells import Cell
-from ..experiments.measuring.answers import Answer
-from ..experiments.measuring.pairs import Cost, Direction
-from ..experiments.measuring.statistics import between, counted, interval_of, ratio_of_means, said_of
+from ....result import Result, Table
+from ....words.places import Place
+from ....words.text import gap_said, number, share, signed
+from ...experiments.cells.cells import Cell
+from ...experiments.measuring.answers import Answer
+from ...experiments.measuring.pairs import Cost, Direction
+from ...experiments.measuring.statistics import between, counted, interval_of, ratio_of_means, said_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...model.model import Model
-    from ...model.run import Run
+    from ....model.model import Model
+    from ....model.run import Run
 
 EMBEDDING = Place("pre", 0)
 #: Whose run the kept parts stay in: everything else is patched from the other one.
