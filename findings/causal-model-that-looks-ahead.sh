@@ -39,7 +39,7 @@ for attention in ("eager", "sdpa"):
 print(f"{transformers.__version__}:", ", ".join(f"{a} {earlier[a]:.2f} {last[a]:.2f}" for a in earlier))
 ahead = transformers.__version__ == "5.15.0"
 assert earlier["eager"] < 1e-5 and min(last.values()) > 0.1, "the model is not what it was"
-assert (earlier["sdpa"] > 1e-2) == ahead, f"it has changed: fused attention changes the earlier by {earlier['sdpa']:.2f}"
+assert (earlier["sdpa"] > 1e-2) == ahead, f"it has changed: the earlier move by {earlier['sdpa']:.2f}"
 PY
 cd "$folder"
 env/bin/python -W ignore look.py
