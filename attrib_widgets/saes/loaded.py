@@ -22,7 +22,7 @@ from .formats import read_sae as read_folder
 from .formats import saelens, sparsify
 from .formats.files import single
 from .hub import fetched
-from .sae import SAE
+from .sae import SAE, unknown_encoder
 
 #: Names under which libraries keep the width of what is read.
 _WIDTHS = ("d_in", "activation_dim", "d_model", "act_size", "input_dim")
@@ -62,12 +62,10 @@ def read_sae(given: Any, site: PlaceLike | None = None, scale: float | None = No
         given = fetched(given)
     if not is_loaded(given):
         return read_folder(given, site, scale)
-    if scale is not None:
-        raise AttribError(f"{kind_of(given, start=True)} was loaded as it is.", f"Leave out scale = {scale!r}.")
-    return of_object(given, None if site is None else dictionary_place(site))
+    return of_object(given, None if site is None else dictionary_place(site), scale)
 
 
-def of_object(given: Any, site: Place | None = None) -> SAE:
+def of_object(given: Any, site: Place | None = None, scale: float | None = None) -> SAE:
     """The dictionary of an object.
 
     Raises:
@@ -77,7 +75,9 @@ def of_object(given: Any, site: Place | None = None) -> SAE:
     config = _config(given)
     state = _state(given)
     if config is not None and "architecture" in config and "W_dec" in state:
-        return _own(site, lambda place: saelens.of_object(dict(config), dict(state), place, name))
+        return _own(site, lambda place: saelens.of_object(dict(config), dict(state), place, name, scale))
+    if scale is not None:
+        raise AttribError(f"{kind_of(given, start=True)} was loaded as it is.", f"Leave out scale = {scale!r}.")
     if config is not None and "num_latents" in config and "encoder.weight" in state:
         config.setdefault("d_in", state["encoder.weight"].shape[-1])
         return _own(site, lambda place: sparsify.of_object(config, state, place, name))
@@ -160,12 +160,10 @@ def _asked(given: Any, site: Place, state: dict[str, Tensor]) -> SAE:
     except (RuntimeError, ValueError, TypeError, IndexError) as reason:  # what torch says of shapes and devices
         said = f"{type(reason).__name__}: {reason}".splitlines()[0].removesuffix(": ")
         raise _refused(given, f"calling it ended in {said[:140]}") from reason
-    blank = torch.zeros(1)
     return SAE(
         site,
         "given",
-        blank.expand(width, len(w_dec)),
-        blank.expand(len(w_dec)),
+        *unknown_encoder(len(w_dec), width),
         w_dec,
         bias,
         subtract=False,

@@ -214,8 +214,8 @@ def _finite(t: Tensor, key: str, file: Path) -> Tensor:
     return t
 
 
-def stored(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, those of floating point numbers in float32 and finite.
+def stored(file: Path, only: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or the one of a name, those of floating point numbers in float32 and finite.
 
     Float32 stays where it is in the file; narrower types are read a block at a time: there is never more in memory than
     the numbers in float32.
@@ -229,6 +229,8 @@ def stored(file: Path) -> dict[str, Tensor]:
     try:
         with safe_open(file, framework="pt") as content:
             for key in content.keys():  # noqa: SIM118 (it is no mapping)
+                if only not in (None, key):
+                    continue
                 held = content.get_slice(key)
                 shape, kind = held.get_shape(), _HALF.get(held.get_dtype())
                 if kind is None or len(shape) < 2:
