@@ -147,7 +147,8 @@ def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: P
         ({"metadata": {"activation_fn_kwargs": {"k": 4}}}, "activation_fn_kwargs"),
         ({"metadata": {"architecture": "gated"}}, "architecture = 'standard', and its metadata.*'gated'"),
         ({"architecture": None, "metadata": {"architecture": "temporal"}}, "architecture = 'temporal'"),
-        ({"architecture": "matching_pursuit"}, "architecture = 'matching_pursuit'"),
+        ({"architecture": "temporal"}, "architecture = 'temporal'.*depends on those of the tokens before"),
+        ({"max_iterations": 3}, "max_iterations = 3.*belongs to matching_pursuit"),
         ({"architecture": "gated"}, "lacks b_gate, b_mag, r_mag"),
         ({"architecture": "transcoder"}, "does not say where the transcoder writes"),
         (
@@ -285,8 +286,9 @@ def test_a_scale_that_the_files_do_not_hold_is_given(tmp_path: Path, asked, subt
         with pytest.raises(AttribError, match="activations as they are"):
             read_sae(tmp_path, scale=0.3)
     old_folder(tmp_path, {"normalize_activations": "covariance_whitening"})
-    with pytest.raises(AttribError, match=r"covariance_whitening.*the files do not hold"):
-        read_sae(tmp_path, scale=0.3)
+    for scale in (None, 0.3):
+        with pytest.raises(AttribError, match=r"covariance_whitening.*its files do not hold.*beside a checkpoint"):
+            read_sae(tmp_path, scale=scale)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -458,6 +460,11 @@ def test_transcoders_are_their_formula(tmp_path: Path, name, wide):
     old_folder(tmp_path, {**SAYS_NOTHING, **said}, extra)
     read, x = read_sae(tmp_path), torch.randn(30, 6)
     assert (str(read.site), str(read.writes)) == ("L1.mlp_in", "L1.mlp") and read.coordinates == "before RMS gain"
+    config = config_of(tmp_path)
+    for version, coordinates in (("6.30.2", "before RMS gain"), ("6.34.0", "hook_normalized")):  # of TransformerLens 3
+        (tmp_path / "cfg.json").write_text(json.dumps(config | {"sae_lens_training_version": version}))
+        assert read_sae(tmp_path).coordinates == coordinates
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
     acts, out = formula(config_of(tmp_path), load_file(tmp_path / "sae_weights.safetensors"), x)
     assert torch.allclose(read.encode(x).double(), acts, atol=1e-5)
     assert torch.allclose(read.rebuild(x).double(), out, atol=1e-4)

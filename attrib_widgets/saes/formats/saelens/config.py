@@ -190,7 +190,7 @@ def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, str, int |
             folder,
             wrong[0],
             asked[wrong[0]],
-            _WHY.get(asked[wrong[0]], "")
+            _WHY.get(str(asked[wrong[0]]), "")
             + f"{indefinite(name, start=True)} dictionary is read with {' or '.join(fits.get(name, ('relu',)))}.",
         )
     if top:
