@@ -18,8 +18,8 @@ from torch import Tensor
 from ..words.errors import AttribError
 from ..words.places import Place, PlaceLike, dictionary_place
 from ..words.text import kind_of
+from .formats import circuit_tracer, llama_scope, saelens, sparsify
 from .formats import read_sae as read_folder
-from .formats import saelens, sparsify
 from .formats.files import single
 from .hub import fetched
 from .sae import SAE, unknown_encoder
@@ -80,12 +80,30 @@ def of_object(given: Any, site: Place | None = None, scale: float | None = None)
         raise AttribError(f"{kind_of(given, start=True)} was loaded as it is.", f"Leave out scale = {scale!r}.")
     if config is not None and "num_latents" in config and "encoder.weight" in state:
         config.setdefault("d_in", state["encoder.weight"].shape[-1])
-        return _own(site, lambda place: sparsify.of_object(config, state, place, name))
+        return sparsify.of_object(config, state, _said(given, site), name)
+    if config is not None and "norm_activation" in config and "W_E" in state:
+        averages = getattr(given, "dataset_average_activation_norm", None) or {}
+        state |= {f"{llama_scope.AVERAGE}{hook}": torch.tensor(float(value)) for hook, value in averages.items()}
+        return _own(site, lambda place: llama_scope.of_object(config, dict(state), place, name))
+    site = _said(given, site)
+    if all(hasattr(given, key) for key in ("d_transcoder", "layer_idx", "activation_function", "W_skip")):
+        return circuit_tracer.of_object(given, site, name)
+    if "transcoder" in type(given).__name__.lower():
+        raise _refused(given, "nobody says where a transcoder of a library that is not known here writes")
+    return _asked(given, site, state)
+
+
+def _said(given: Any, site: Place | None) -> Place:
+    """The place that is asked for.
+
+    Raises:
+        AttribError: none is.
+    """
     if site is None:
         raise AttribError(
             f"{kind_of(given, start=True)} does not say where it reads.", 'Say it: aw.read_sae(sae, site="L8.mlp").'
         )
-    return _asked(given, site, state)
+    return site
 
 
 def _own(site: Place | None, read: Callable[[Place | None], SAE]) -> SAE:
@@ -102,7 +120,7 @@ def _own(site: Place | None, read: Callable[[Place | None], SAE]) -> SAE:
 def _config(given: Any) -> dict[str, Any] | None:
     """The settings of an object, by name."""
     config = getattr(given, "cfg", None)
-    made = getattr(config, "to_dict", None)
+    made = getattr(config, "to_dict", None) or getattr(config, "model_dump", None)
     if not callable(made):
         return None
     found = made()
@@ -157,7 +175,7 @@ def _asked(given: Any, site: Place, state: dict[str, Tensor]) -> SAE:
         bias, w_dec = _linear(given, encode, decode, active, x, state, slack)
     except AttribError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as reason:  # what torch says of shapes and devices
+    except Exception as reason:  # it is another's code
         said = f"{type(reason).__name__}: {reason}".splitlines()[0].removesuffix(": ")
         raise _refused(given, f"calling it ended in {said[:140]}") from reason
     return SAE(

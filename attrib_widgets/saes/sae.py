@@ -109,6 +109,12 @@ class SAE:
         if self.threshold is not None and self.threshold.numel() == 1:  # one for all features
             object.__setattr__(self, "threshold", self.threshold.reshape(1).expand(features))
         shapes = {"w_dec": (features, out), "b_enc": (features,), "b_dec": (out,), "w_skip": (d, out)}
+        if self.b_enc.shape == (d,) != (features,) and tuple(self.w_dec.shape) == (features, d):
+            raise AttribError(
+                f"w_enc {whose} is {[d, features]} and w_dec {[features, d]}, and b_enc has {d} numbers: encoder and "
+                "decoder are swapped, or turned.",
+                _SHAPES,
+            )
         for name, shape in {**shapes, "threshold": (features,), "units": (features,)}.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:

@@ -151,7 +151,7 @@ class _Encoder:
         sae.check(number)
         if sae.encoder is not None:
             raise ComponentError(
-                f"Of {sae!r} only the activations are known, not what its threshold is held against.",
+                f"Of {sae!r} only the activations are known, and no pre-activation that could be split among parts.",
                 "Its features can be taken out (aw.ablate), and rows opened with them (a.features).",
             )
         x = activations(run.model, run.record, sae).x.float()

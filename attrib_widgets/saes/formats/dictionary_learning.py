@@ -59,6 +59,12 @@ _IDLE = frozenset(
     trainer_class wandb_name warmup_steps
     """.split()
 )
+# Their tensors have the same names, or may have.
+_MADE = {
+    "TopKTrainer": "AutoEncoderTopK",
+    "BatchTopKTrainer": "BatchTopKSAE",
+    "MatryoshkaBatchTopKTrainer": "MatryoshkaBatchTopKSAE",
+}
 _SUBMODULE = re.compile(r"(resid|resid_post|resid_out|mlp|mlp_out|attn|attn_out|attention_out)(?:_layer)?_?(\d+)")
 _SITES = {"resid": "post", "mlp": "mlp", "attn": "attn_out", "attention": "attn_out"}
 
@@ -159,6 +165,12 @@ def _config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     name = trainer.get("dict_class")
     if not isinstance(name, str) or name not in _CLASSES:
         raise unread(folder, "dict_class", name, f"Read are {', '.join(_CLASSES)}.")
+    made = trainer.get("trainer_class")
+    if isinstance(made, str) and name != _MADE.get(made, name):
+        raise AttribError(
+            f"{folder / CONFIG} says dict_class = {name!r} and trainer_class = {made!r}, which makes {_MADE[made]}.",
+            "Keep the one that is true.",
+        )
     understood(trainer, _IDLE.union(_APPLIED), folder, CONFIG)
     return trainer, config
 

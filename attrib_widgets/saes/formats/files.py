@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from pathlib import Path
@@ -321,16 +322,14 @@ def checkpoint(file: Path) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError as reason:
         if "GLOBAL" not in str(reason):  # it names no function that would be called: no more than broken
-            said = str(reason).rpartition("WeightsUnpickler error: ")[2].splitlines()
-            raise AttribError(f"{file} cannot be read: {said[0][:200]}.", AGAIN) from reason
+            raise AttribError(f"{file} cannot be read: {_first(reason)}.", AGAIN) from reason
         raise AttribError(
             f"{file} holds more than tensors and plain values, and would have to run code of its own to be read. It is "
             "refused.",
             "Take one that was saved as a state_dict; of another never use torch.load without weights_only.",
         ) from reason
     except Exception as reason:  # broken files end in many kinds
-        said = str(reason).splitlines() or [type(reason).__name__]
-        raise AttribError(f"{file} cannot be read: {said[0][:200]}.", AGAIN) from reason
+        raise AttribError(f"{file} cannot be read: {_first(reason)}.", AGAIN) from reason
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise AttribError(f"{file} holds {kind_of(found)}, not tensors by name.", AGAIN)
     for key, value in found.items():
@@ -341,6 +340,12 @@ def checkpoint(file: Path) -> dict[str, Any]:
         if value.is_floating_point():
             found[key] = single(value.detach(), key, file)
     return dict(found)
+
+
+def _first(reason: Exception) -> str:
+    """The first sentence of what torch says."""
+    said = str(reason).rpartition("WeightsUnpickler error: ")[2].strip() or type(reason).__name__
+    return re.split(r"\.\s|\n", said)[0][:200].rstrip(".")
 
 
 def _repeats(t: Tensor) -> bool:

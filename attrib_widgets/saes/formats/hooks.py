@@ -27,6 +27,10 @@ _MODULES: dict[str, tuple[str, bool]] = {
     "": ("post", False),
     "output": ("post", False),
     "input": ("pre", False),
+    "hook_out": ("post", False),  # as TransformerLens calls modules from version 3 on
+    "hook_in": ("pre", False),
+    "mlp.hook_out": ("mlp", True),
+    "attn.hook_out": ("attn_out", True),
     "mlp": ("mlp", True),
     "mlp.output": ("mlp", True),
     "mlp.input": ("mlp_in", False),

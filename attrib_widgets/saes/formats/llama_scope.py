@@ -62,7 +62,7 @@ _NAMES = (
     ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"),
     ("W_E", "b_E", "W_D", "b_D"),
 )
-_AVERAGE = "dataset_average_activation_norm."
+AVERAGE = "dataset_average_activation_norm."
 
 
 def reads(folder: Path) -> bool:
@@ -85,7 +85,7 @@ def glance(folder: Path) -> Glance:
         AttribError: a place or a setting that is not read here.
     """
     file, _, first = _files(folder)
-    config = _config(file, first)
+    config = _config(settings(file), file, first)
     return Glance(_ends(config, file)[0].place, _size(config, file), whole(config, "d_model", file))
 
 
@@ -97,12 +97,26 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
     """
     unscaled(folder, scale)
     file, weights, first = _files(folder)
-    config = _config(file, first)
+    return _assembled(_config(settings(file), file, first), tensors(weights), file, weights, site, first)
+
+
+def of_object(config: dict[str, Any], t: dict[str, Tensor], site: Place | None, name: Path) -> SAE:
+    """The dictionary of a loaded ``SparseAutoEncoder``, by its settings and its tensors, average norms among them.
+
+    Raises:
+        AttribError: as for files.
+    """
+    return _assembled(_config(config, name, False), t, name, name, site, False)
+
+
+def _assembled(
+    config: dict[str, Any], t: dict[str, Tensor], file: Path, weights: Path, site: Place | None, first: bool
+) -> SAE:
+    """The dictionary of a config and its tensors."""
     spot, writes = _ends(config, file)
     if site is not None:
         spot = Spot(site)
-    t = tensors(weights)
-    averages = {key.removeprefix(_AVERAGE): t.pop(key) for key in [key for key in t if key.startswith(_AVERAGE)]}
+    averages = {key.removeprefix(AVERAGE): t.pop(key) for key in [key for key in t if key.startswith(AVERAGE)]}
     names = next((names for names in _NAMES if names[0] in t), _NAMES[0])
     biased = flag(config, "use_decoder_bias", file) is not False
     logs = [key for key in t if key.rpartition(".")[2] == "log_jumprelu_threshold"]
@@ -171,7 +185,13 @@ def _scaled(sae: SAE, config: dict[str, Any], averages: dict[str, Tensor], file:
     if how == "token-wise" and sae.writes is None:
         return replace(sae, norm="rms_norm")
     if how != "dataset-wise":
-        raise unread(file, "norm_activation", how, "Read are inference, dataset-wise, and token-wise of one place.")
+        why = {
+            "batch-wise": "What it reads of an activation depends on those beside it. ",
+            "token-wise": "What it writes depends on how long that is in the model. ",
+        }.get(str(how), "")
+        raise unread(
+            file, "norm_activation", how, f"{why}Read are inference, dataset-wise, and token-wise of one place."
+        )
     factors = []
     for key in ("hook_point_in", "hook_point_out"):
         average = averages.get(str(config.get(key)))
@@ -195,13 +215,12 @@ def _size(config: dict[str, Any], file: Path) -> int | None:
     return int(width * positive(config, "expansion_factor", file))
 
 
-def _config(file: Path, first: bool) -> dict[str, Any]:
-    """What the config says.
+def _config(config: dict[str, Any], file: Path, first: bool) -> dict[str, Any]:
+    """What the config says, looked through.
 
     Raises:
         AttribError: a setting that is not read here.
     """
-    config = settings(file)
     understood(config, _APPLIED | _IDLE, file, file.name)
     if flag(config, "use_glu_encoder", file) or flag(config, "apply_decoder_bias_to_pre_encoder", file):
         key = "use_glu_encoder" if config.get("use_glu_encoder") else "apply_decoder_bias_to_pre_encoder"
@@ -210,7 +229,9 @@ def _config(file: Path, first: bool) -> dict[str, Any]:
         raise unread(file, "sae_type", config.get("sae_type"), "Read is sae: one encoder and one decoder.")
     known = (None, "jumprelu") if first else ("relu", "jumprelu", "topk")
     if config.get("act_fn", None if first else "relu") not in known:
-        raise unread(file, "act_fn", config.get("act_fn"), "Read are relu, jumprelu and topk.")
+        why = "What batchtopk keeps of an activation depends on those beside it: llamascopium turns it into jumprelu. "
+        why = why if config.get("act_fn") == "batchtopk" else ""
+        raise unread(file, "act_fn", config.get("act_fn"), f"{why}Read are relu, jumprelu and topk.")
     return config
 
 

@@ -16,7 +16,8 @@ from ..folding import by_decoder_norm, by_scale, gated
 from . import pursuit
 from .config import Said, said_of
 from .scaler import unwhitened
-from .writing import CONFIG, NORMALIZE, WEIGHTS
+from .writing import CONFIG, NORMALIZE
+from .writing import WEIGHTS as WEIGHTS
 from .writing import hook_name as hook_name
 from .writing import write_sae as write_sae
 
