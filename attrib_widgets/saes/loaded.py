@@ -88,6 +88,11 @@ def of_object(given: Any, site: Place | None = None, scale: float | None = None)
     site = _said(given, site)
     if all(hasattr(given, key) for key in ("d_transcoder", "layer_idx", "activation_function", "W_skip")):
         return circuit_tracer.of_object(given, site, name)
+    if hasattr(given, "d_transcoder") and hasattr(given, "n_layers"):
+        raise AttribError(
+            f"{kind_of(given, start=True)} writes to several layers, and a row is opened by what writes to it alone.",
+            "aw.read_cross_layer(folder) reads its files for a.graph([...]).",
+        )
     if "transcoder" in type(given).__name__.lower():
         raise _refused(given, "nobody says where a transcoder of a library that is not known here writes")
     return _asked(given, site, state)

@@ -199,6 +199,33 @@ def test_an_unknown_folder_is_told_what_it_holds_and_what_is_known(tmp_path):
         aw.read_sae(tmp_path / "nowhere")
 
 
+def test_one_file_of_two_is_told_what_is_missing(tmp_path):
+    """And a place alone does not say how weights are to be read."""
+    for weights, config in (
+        ("sae_weights.safetensors", r"no cfg\.json or config\.json"),
+        ("sae.safetensors", r"no cfg\.json"),
+        ("ae.pt", r"no config\.json"),
+    ):
+        folder = tmp_path / weights.partition(".")[0]
+        folder.mkdir()
+        (folder / weights).write_bytes(b"")
+        for asked in (folder, folder / weights):
+            with pytest.raises(AttribError, match=rf"{config} beside it, which says how.*site does not"):
+                aw.read_sae(asked, site="L1.mlp")
+    for config, weights in (
+        ("cfg.json", r"sae_weights\.safetensors \(SAELens\) or sae\.safetensors \(sparsify\)"),
+        ("config.json", r"sae_weights\.safetensors \(Llama Scope\) or ae\.pt \(dictionary_learning\)"),
+    ):
+        folder = tmp_path / config.partition(".")[0]
+        folder.mkdir()
+        (folder / config).write_text("{}")
+        for asked in (folder, folder / config):
+            with pytest.raises(AttribError, match=rf"no weights beside it.*{weights}"):
+                aw.read_sae(asked)
+    with pytest.raises(AttribError, match="'' is no folder"):
+        aw.read_sae("")
+
+
 def test_the_hash_of_a_file_is_that_of_all_its_pieces(tmp_path):
     for size in (0, 1 << 20, (5 << 19) + 3):
         content = bytes(i % 251 for i in range(1000)) * (size // 1000 + 1)

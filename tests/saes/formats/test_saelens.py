@@ -382,11 +382,27 @@ def test_whatever_a_config_says_is_applied_or_refused(tmp_path: Path, base):
     assert read > 300 and refused > 300
 
 
+def test_matrices_that_are_swapped_are_said_to_be(tmp_path: Path):
+    for names in (("W_enc", "W_dec"), ("b_enc", "b_dec")):
+        old_folder(tmp_path, {})
+
+        def change(t, names=names):
+            one, other = names
+            t[one], t[other] = t[other], t[one]
+
+        rewritten(tmp_path, change)
+        with pytest.raises(AttribError, match="encoder and decoder are swapped, or turned"):
+            read_sae(tmp_path)
+
+
 def test_modules_of_the_model_are_places_too(tmp_path: Path):
     for hook, site in (
         ("model.layers.1", "L1.post"),
         ("transformer.h.11", "L11.post"),
         ("gpt_neox.layers.0.mlp", "L0.mlp"),
+        ("blocks.1.mlp.hook_out", "L1.mlp"),  # TransformerLens 3
+        ("blocks.1.hook_out", "L1.post"),
+        ("blocks.1.hook_in", "L0.post"),
     ):
         old_folder(tmp_path, {"hook_name": hook})
         read = read_sae(tmp_path)
