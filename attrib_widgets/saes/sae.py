@@ -215,13 +215,16 @@ class SAE:
         """Feature activations; only of an abstopk or ``signed`` dictionary, or of a given encoder, are any negative."""
         if self.encoder is not None:
             return self._given(self.seen(x))
-        pre = self.pre_activations(x)
+        return self.active(self.pre_activations(x))
+
+    def active(self, pre: Float[Tensor, "*shape feature"]) -> Float[Tensor, "*shape feature"]:
+        """Feature activations of pre-activations."""
         if self.architecture == "groupmax":
             return _largest_of_groups(pre, self.k or 1)
         if self.architecture in CHOOSING:
             return self._kept(pre, self._ranked(pre).topk(self.k or 0, dim=-1).indices)
-        active = self._shown(pre)
-        return active if self.threshold is None else active * (pre > self.threshold)
+        shown = self._shown(pre)
+        return shown if self.threshold is None else shown * (pre > self.threshold)
 
     def _given(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
         """What the encoder gives.

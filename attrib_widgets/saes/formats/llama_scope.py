@@ -3,7 +3,8 @@
 
 Activations are divided by their average norm over a data set, or each by its own; what comes out is scaled back. A
 threshold is kept as its logarithm and may be meant for pre-activations times the length of their decoder row. A
-dictionary with another place to write is a transcoder. Nothing is subtracted.
+dictionary with another place to write is a transcoder. Nothing is subtracted. A second matrix, ``glu``, may let
+pre-activations through by ``sigmoid(x @ W_E_glu + b_E_glu)``.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import AttribError
 from ...words.places import Place
-from ..sae import SAE
+from ..sae import SAE, unknown_encoder
 from .files import (
     AGAIN,
+    APART,
     Glance,
     agreeing,
     flag,
@@ -62,6 +65,7 @@ _NAMES = (
     ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"),
     ("W_E", "b_E", "W_D", "b_D"),
 )
+_GLU = ("W_E_glu", "b_E_glu")
 AVERAGE = "dataset_average_activation_norm."
 
 
@@ -118,10 +122,11 @@ def _assembled(
         spot = Spot(site)
     averages = {key.removeprefix(AVERAGE): t.pop(key) for key in [key for key in t if key.startswith(AVERAGE)]}
     names = next((names for names in _NAMES if names[0] in t), _NAMES[0])
+    glu = _GLU if flag(config, "use_glu_encoder", file) else ()
     biased = flag(config, "use_decoder_bias", file) is not False
     logs = [key for key in t if key.rpartition(".")[2] == "log_jumprelu_threshold"]
     jumps = not first and config.get("act_fn") == "jumprelu"
-    needed(t, {*names[: 4 if biased else 3], *(logs if jumps else [])}, weights)
+    needed(t, {*names[: 4 if biased else 3], *(logs if jumps else []), *glu}, weights)
     if jumps and len(logs) != 1:
         raise AttribError(f"{weights} has no log_jumprelu_threshold, and {file.name} says jumprelu.", AGAIN)
     turned = names is _NAMES[0]
@@ -143,7 +148,8 @@ def _assembled(
     )
     if first:
         return _first(found, config, file)
-    return _scaled(_chosen(found, config, t[logs[0]].exp() if jumps else None, file), config, averages, file)
+    found = _chosen(found, config, t[logs[0]].exp() if jumps else None, file)
+    return _scaled(_let_through(found, *(t[name] for name in glu)) if glu else found, config, averages, file)
 
 
 def _first(sae: SAE, config: dict[str, Any], file: Path) -> SAE:
@@ -171,6 +177,27 @@ def _chosen(sae: SAE, config: dict[str, Any], threshold: Tensor | None, file: Pa
         return sae
     # pre x length > threshold; a row of zeros never passes
     return replace(sae, architecture="jumprelu", threshold=threshold if lengths is None else _over(threshold, lengths))
+
+
+def _let_through(sae: SAE, w: Float[Tensor, "d_in feature"], b: Float[Tensor, "feature"]) -> SAE:
+    """A dictionary whose pre-activations are gated by a second matrix, which makes of its encoder a function."""
+    if w.shape != sae.w_enc.shape or b.shape != sae.b_enc.shape:
+        raise AttribError(
+            f"{_GLU[0]} is {list(w.shape)} and {_GLU[1]} {list(b.shape)}, and the encoder {list(sae.w_enc.shape)}.",
+            APART,
+        )
+    w_enc, b_enc = unknown_encoder(sae.n_features, sae.d_in)
+    return replace(
+        sae,
+        architecture="given",
+        encoder=lambda x: sae.active(sae.pre_activations(x) * (x @ w + b).sigmoid()),
+        w_enc=w_enc,
+        b_enc=b_enc,
+        k=None,
+        threshold=None,
+        units=None,
+        metadata=sae.metadata | {"architecture": f"{sae.architecture}, gated by a second encoder"},
+    )
 
 
 def _over(threshold: Tensor, lengths: Tensor) -> Tensor:
@@ -203,7 +230,10 @@ def _scaled(sae: SAE, config: dict[str, Any], averages: dict[str, Tensor], file:
             )
         factors.append(math.sqrt(sae.d_in) / float(average))
     into, out = factors
-    return replace(sae, w_enc=sae.w_enc * into, w_dec=sae.w_dec / out, b_dec=sae.b_dec / out)
+    sae = replace(sae, w_dec=sae.w_dec / out, b_dec=sae.b_dec / out)
+    if (encoder := sae.encoder) is not None:
+        return replace(sae, encoder=lambda x: encoder(x * into))
+    return replace(sae, w_enc=sae.w_enc * into)
 
 
 def _size(config: dict[str, Any], file: Path) -> int | None:
@@ -222,14 +252,15 @@ def _config(config: dict[str, Any], file: Path, first: bool) -> dict[str, Any]:
         AttribError: a setting that is not read here.
     """
     understood(config, _APPLIED | _IDLE, file, file.name)
-    if flag(config, "use_glu_encoder", file) or flag(config, "apply_decoder_bias_to_pre_encoder", file):
-        key = "use_glu_encoder" if config.get("use_glu_encoder") else "apply_decoder_bias_to_pre_encoder"
-        raise unread(file, key, True, "Read are encoders of one matrix, which subtract nothing.")
+    if flag(config, "apply_decoder_bias_to_pre_encoder", file):
+        raise unread(file, "apply_decoder_bias_to_pre_encoder", True, "Read are encoders that subtract nothing.")
+    if first and flag(config, "use_glu_encoder", file):
+        raise unread(file, "use_glu_encoder", True, "Of the first release encoders of one matrix are read.")
     if config.get("sae_type") not in ((None,) if first else ()) + ("sae",):
         raise unread(file, "sae_type", config.get("sae_type"), "Read is sae: one encoder and one decoder.")
     known = (None, "jumprelu") if first else ("relu", "jumprelu", "topk")
     if config.get("act_fn", None if first else "relu") not in known:
-        why = "What batchtopk keeps of an activation depends on those beside it: llamascopium turns it into jumprelu. "
+        why = "What batchtopk keeps of an activation depends on those beside it, and no threshold is kept. "
         why = why if config.get("act_fn") == "batchtopk" else ""
         raise unread(file, "act_fn", config.get("act_fn"), f"{why}Read are relu, jumprelu and topk.")
     return config
