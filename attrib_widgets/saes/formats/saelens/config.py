@@ -13,6 +13,7 @@ from ....words.text import indefinite
 from ..files import flag, unread, unscaled
 from ..hooks import Spot, known_spot, spot
 from . import pursuit
+from .idle import IDLE
 from .scaler import SCALER, WHITENING, scale_beside
 from .writing import CONFIG, NORMALIZE
 
@@ -25,13 +26,14 @@ _KINDS = {
     **dict.fromkeys(("jumprelu_transcoder", "jumprelu_skip_transcoder"), "jumprelu"),
     pursuit.NAME: "given",
 }
-# What a config may say. Applied: shape, place and arithmetic. Heads: read where none is named. Idle: how the dictionary
+# What a config may say. Applied: shape, place and arithmetic. Heads: read where none is named. IDLE: how the dictionary
 # was trained, and on what; no number depends on it. Any other setting that is switched on is refused by name, since
 # nobody knows what it does to the numbers.
 _ACTIVATIONS = ("activation_fn", "activation_fn_str", "activation_fn_name")
 _ARITHMETIC = frozenset(
     {"architecture", "d_in", "d_out", "d_sae", "k", "apply_b_dec_to_input", "reshape_activations"}
-    | {"finetuning_scaling_factor", "rescale_acts_by_decoder_norm", "normalize_activations", "activation_fn_kwargs"}
+    | {"finetuning_scaling_factor", "finetuning_method"}
+    | {"rescale_acts_by_decoder_norm", "normalize_activations", "activation_fn_kwargs"}
     | {*_ACTIVATIONS, *pursuit.SETTINGS}
 )
 # The first is the module that is read, and true where the last two contradict it; the last is the name of older files.
@@ -39,18 +41,6 @@ _PLACES = ("hf_hook_name", "hook_name", "hook_point")
 _WRITES = ("hf_hook_name_out", "hook_name_out")
 _APPLIED = _ARITHMETIC | {*_PLACES, *_WRITES, "model_from_pretrained_kwargs"}
 _HEADS = ("hook_head_index", "hook_point_head_index", "hook_head_index_out")
-_IDLE = frozenset(
-    """
-    aux_loss_coefficient b_dec_init_method context_size dataset_path dataset_trust_remote_code
-    decoder_heuristic_init decoder_init_norm decoder_orthogonal_init device dtype hook_layer hook_layer_out
-    hook_point_layer init_encoder_as_decoder_transpose jumprelu_bandwidth jumprelu_init_threshold
-    jumprelu_sparsity_loss_mode jumprelu_ste_to_input jumprelu_tanh_scale l0_coefficient l0_warm_up_steps
-    l1_coefficient l1_warm_up_steps lp_norm matryoshka_widths model_class_name model_name mse_loss_normalization
-    neuronpedia_id noise_scale normalize_sae_decoder pre_act_loss_coefficient prepend_bos sae_lens_training_version
-    sae_lens_version scale_sparsity_penalty_by_decoder_norm seqpos_slice target_l0 topk_threshold_lr use_ghost_grads
-    use_matryoshka_aux_loss use_sparse_activations
-    """.split()
-)
 
 # Ways of loading the model that change what is read: at which places, and into which coordinates (None: not read here).
 # And those that change nothing anywhere: how it is held in memory, and foldings that leave every place as it was.
@@ -116,6 +106,8 @@ def said_of(config: dict[str, Any], folder: Path, site: Place | None = None, sca
                 "Keep the one that is true.",
             )
         merged[key] = other
+    if merged.get("finetuning_method") and merged.get("finetuning_scaling_factor") is None:
+        merged["finetuning_scaling_factor"] = True  # which versions up to 2 do not say in so many words
     name, kind, k = _architecture(merged, folder)
     found = Spot(site) if site is not None else _place(merged, _PLACES, folder)
     writes = None
@@ -224,7 +216,7 @@ def _check_settings(config: dict[str, Any], found: Spot | None, writes: Place | 
             raise unread(folder, key, value, f"It belongs to {pursuit.NAME}.")
         if key == "finetuning_scaling_factor" and name == pursuit.NAME:
             raise unread(folder, key, value, f"{pursuit.NAME} encodes with the matrix that it decodes with.")
-        if key not in _APPLIED | _IDLE:
+        if key not in _APPLIED | IDLE:
             raise unread(folder, key, value, advice)
     for key in ("apply_b_dec_to_input", "rescale_acts_by_decoder_norm", "finetuning_scaling_factor"):
         flag(config, key, folder)
