@@ -53,10 +53,10 @@ _CLASSES: dict[str, tuple[set[str], set[str]]] = {
 _APPLIED = ("dict_class", "activation_dim", "dict_size", "k", "layer", "submodule_name", "lm_name")
 _IDLE = frozenset(
     """
-    anneal_end anneal_start auxk_alpha bandwidth decay_start device group_fractions group_sizes group_weights
-    l1_penalty lr n_sparsity_updates norm_factor p_end p_start resample_steps seed sparsity_function sparsity_penalty
-    sparsity_queue_length sparsity_warmup_steps steps target_l0 threshold_beta threshold_start_step top_k_aux
-    trainer_class wandb_name warmup_steps
+    activation_queue_length anneal_end anneal_start auxk_alpha bandwidth decay_start device group_fractions
+    group_sizes group_weights k_anneal_steps l1_penalty lr n_sparsity_updates norm_factor p_end p_start resample_steps
+    seed sparsity_function sparsity_penalty sparsity_queue_length sparsity_warmup_steps steps target_l0 threshold_beta
+    threshold_start_step top_k_aux trainer_class wandb_name warmup_steps
     """.split()
 )
 # Their tensors have the same names, or may have.

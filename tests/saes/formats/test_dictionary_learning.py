@@ -166,6 +166,7 @@ class _Hostile:
         return os.mkdir, (str(self.mark),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
 def test_nothing_in_a_file_is_executed(tmp_path):
     written(tmp_path / "a")
     mark = tmp_path / "executed"

@@ -39,7 +39,8 @@ def sparsify(folder: Path, **changes) -> dict[str, torch.Tensor]:
     }
     config = {
         "activation": "topk", "expansion_factor": 3, "normalize_decoder": True, "num_latents": 0, "k": 4,
-        "multi_topk": False, "skip_connection": False, "transcode": False, "d_in": WIDTH,
+        "multi_topk": False, "skip_connection": False, "transcode": False, "d_in": WIDTH, "embed_skip": False,
+        "gram_lookup": False, "lookup_max_order": 4, "gram_table_hash": None,
     }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "cfg.json").write_text(json.dumps(config | changes))
@@ -92,6 +93,7 @@ def test_a_place_that_the_files_do_not_say_is_asked_for(tmp_path):
         ({"activation": "relu"}, "activation = 'relu'"),
         ({"activation": "groupmax"}, "18 features are no 4 groups"),
         ({"signed": True}, "signed = True"),
+        ({"gram_lookup": True, "lookup_max_order": 4}, "gram_lookup = True"),
         ({"d_in": 7, "num_latents": COUNT}, "d_in = 7.*has 6"),
         ({"num_latents": 20}, "features = 20.*has 18"),
         ({"k": None}, "needs its k"),

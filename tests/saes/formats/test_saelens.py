@@ -70,6 +70,38 @@ def test_topk_of_older_files_is_topk(tmp_path: Path, name, key):
     assert int((sae.encode(x) > 0).sum()) > 2 * int((read.encode(x) > 0).sum())
 
 
+#: What version 2 writes beside what is in later configs: every setting of the run.
+RUN = {
+    "model_class_name": "HookedTransformer", "hook_point_eval": "blocks.{layer}.attn.pattern", "streaming": True,
+    "is_dataset_tokenized": True, "use_cached_activations": False, "cached_activations_path": "activations/x/y",
+    "expansion_factor": 4, "normalize_sae_decoder": True, "from_pretrained_path": None, "n_batches_in_buffer": 20,
+    "training_tokens": 2000000, "finetuning_tokens": 0, "store_batch_size_prompts": 32, "seed": 42, "autocast": False,
+    "llm_compilation_mode": None, "train_batch_size_tokens": 4096, "adam_beta1": 0, "adam_beta2": 0.999, "lr": 0.0003,
+    "lr_scheduler_name": "constant", "lr_end": 3e-05, "n_restart_cycles": 1, "finetuning_method": None,
+    "feature_sampling_window": 2000, "dead_feature_window": 1000, "dead_feature_threshold": 1e-08,
+    "n_eval_batches": 10, "log_to_wandb": True, "wandb_project": "p", "wandb_log_frequency": 10, "run_name": "a-b",
+    "eval_every_n_wandb_logs": 100, "checkpoint_path": "checkpoints/1", "verbose": True, "model_kwargs": {},
+    "tokens_per_buffer": 20971520, "lp_norm": 1, "resume": False, "n_checkpoints": 10,
+}  # fmt: skip
+
+
+def test_the_oldest_configs_hold_the_whole_run(tmp_path: Path):
+    unsaid = dict.fromkeys(("architecture", "activation_fn_str", "activation_fn_kwargs", "finetuning_scaling_factor"))
+    place = {"hook_name": None, "hook_point": "blocks.1.hook_resid_post", "hook_point_layer": 1}
+    said = {**RUN, **unsaid, **place, "activation_fn": "relu", "normalize_activations": False}
+    factor = torch.rand(20) + 0.5
+    sae, x = old_folder(tmp_path, said, {"scaling_factor": torch.ones(20)}), torch.randn(9, 6)
+    read = read_sae(tmp_path)
+    assert torch.equal(read.encode(x), sae.encode(x)) and torch.allclose(read.rebuild(x), sae.rebuild(x), atol=1e-5)
+    # Whether it was finetuned is said by the method alone.
+    sae = old_folder(tmp_path, {**said, "finetuning_method": "scale"}, {"scaling_factor": factor})
+    out = (sae.encode(x) * factor) @ sae.w_dec + sae.b_dec
+    assert torch.allclose(read_sae(tmp_path).rebuild(x), out, atol=1e-5)
+    old_folder(tmp_path, {**said, "model_kwargs": {"fast": True}})
+    with pytest.raises(AttribError, match="model_kwargs = "):
+        read_sae(tmp_path)
+
+
 @pytest.mark.parametrize("unsaid", [{}, {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}}])
 def test_the_oldest_files_do_not_say_an_architecture(tmp_path: Path, unsaid):
     sae, x = old_folder(tmp_path, unsaid), torch.randn(9, 6)
