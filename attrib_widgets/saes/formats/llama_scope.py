@@ -54,10 +54,11 @@ _APPLIED = frozenset(
 # How it was trained, and held in memory; no number depends on it.
 _IDLE = frozenset(
     """
-    apply_decoder_bias_to_pre_encoder decoder_exactly_fixed_norm decoder_bias_init_method device dtype
+    apply_decoder_bias_to_pre_encoder decoder_bias_init_method decoder_exactly_fixed_norm device dtype
     init_decoder_norm init_encoder_norm init_encoder_with_decoder_transpose jumprelu_threshold_window l1_coefficient
-    lp norm_activation_in_training pre_process_fn seed sparsity_threshold_for_triton_spmm_kernel strict
-    tp_size use_ghost_grads use_triton_kernel
+    l1_coefficient_warmup_steps lp norm_activation_in_training pre_process_fn promote_act_fn_dtype
+    sae_pretrained_name_or_path seed sparsity_threshold_for_csr sparsity_threshold_for_triton_spmm_kernel strict
+    strict_loading tp_size use_ghost_grads use_triton_kernel
     """.split()
 )
 #: Names of the four tensors, of the first two releases (matrices [out, in]) and of the third ([in, out]).

@@ -20,6 +20,7 @@ CONFIG = {
     "sae_type": "sae", "hook_point_in": HOOK, "hook_point_out": HOOK, "use_glu_encoder": False, "d_model": WIDTH,
     "expansion_factor": 3.0, "use_decoder_bias": True, "act_fn": "jumprelu", "norm_activation": "inference",
     "sparsity_include_decoder_norm": False, "top_k": K, "jumprelu_threshold_window": 2.0,
+    "strict_loading": True, "sparsity_threshold_for_csr": 0.05, "sae_pretrained_name_or_path": "somewhere/x",
 }  # fmt: skip
 
 
