@@ -1,4 +1,4 @@
-"""The SAELens folder: ``cfg.json`` and ``sae_weights.safetensors``, of versions 2 to 6, read. Its object too."""
+"""The SAELens folder: ``cfg.json`` and ``sae_weights.safetensors``, of versions 1 to 6, read. Its object too."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def glance(folder: Path) -> Glance:
 
 
 def read(folder: Path, site: Place | None = None, scale: float | None = None) -> SAE:
-    """Read a dictionary that SAELens 2 to 6, or :func:`write_sae`, has written; ``site`` where the config says less.
+    """Read a dictionary that SAELens 1 to 6, or :func:`write_sae`, has written; ``site`` where the config says less.
 
     ``scale`` is the number that the activations were multiplied by in training, where the config says that they were
     (``normalize_activations = expected_average_only_in``): SAELens keeps it beside the checkpoints of a run alone, and

@@ -1,4 +1,4 @@
-"""What a SAELens config says of a dictionary, of versions 2 to 6, understood or refused by name."""
+"""What a SAELens config says of a dictionary, of versions 1 to 6, understood or refused by name."""
 
 from __future__ import annotations
 
