@@ -49,8 +49,8 @@ def read_sae(given: Any, site: PlaceLike | None = None, scale: float | None = No
             ``decode``.
         site: the place that it reads, for a format or a folder that does not say; whatever its files say.
         scale: what activations were multiplied by before it was trained on them, where its files say that they were
-            and not by what (``normalize_activations: expected_average_only_in`` of SAELens). It is folded into the
-            weights.
+            and not by what (``normalize_activations: expected_average_only_in`` of SAELens, files and objects). It is
+            folded into the weights. Beside a checkpoint of a run its file is found, and nothing has to be given.
         download: fetch a folder or a file of the Hugging Face hub, given as ``"owner/name/folder"``, unless there is
             one of that name on this machine. Nothing is fetched without it.
 
