@@ -50,20 +50,20 @@ def encoder(
     def encode(x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
         left = x.reshape(-1, x.shape[-1]) - b_dec
         active = left.new_zeros(len(left), len(w_dec))
-        going = torch.ones(len(left), dtype=torch.bool, device=left.device)
+        going = torch.arange(len(left), device=left.device)  # the activations that more rows are taken of
         for _ in range(stop.most or x.shape[-1]):
-            best = (left @ w_dec.T).argmax(-1)
+            rest = left[going]
+            best = (rest @ w_dec.T).argmax(-1)
             rows = w_dec[best]
-            # Nothing is taken off twice over: where no row points along what is left, none is taken.
-            taken = (left * rows).sum(-1).relu() * going
-            new = taken.bool() & (active.gather(-1, best[:, None])[:, 0] == 0)
-            active.scatter_add_(-1, best[:, None], taken[:, None])
-            left = left - taken[:, None] * rows
-            if stop.same:
-                going &= new
+            taken = (rest * rows).sum(-1).relu()  # none where no row points along what is left
+            new = taken.bool() & (active[going, best] == 0)
+            active[going, best] += taken
+            left[going] = rest = rest - taken[:, None] * rows
+            more = new if stop.same else torch.ones_like(new)
             if stop.short > 0:
-                going &= left.norm(dim=-1) >= stop.short
-            if not bool(going.any()):
+                more = more & (rest.norm(dim=-1) >= stop.short)
+            going = going[more]
+            if not len(going):
                 break
         return active.reshape(*x.shape[:-1], -1)
 
