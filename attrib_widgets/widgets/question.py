@@ -23,7 +23,7 @@ from ..words.targets import Target, as_target, feature, logit, logit_diff, names
 from .contrast import Contrast, contrast_of
 
 if TYPE_CHECKING:
-    from ..analysis.experiments.token_effects import TokenEffects
+    from ..analysis.experiments.patching.token_effects import TokenEffects
     from ..analysis.lens.tuned_lens import TunedLens
     from ..analysis.verdicts.findings import Verification
     from ..model.model import Model
