@@ -42,13 +42,14 @@ _WRITES = ("hf_hook_name_out", "hook_name_out")
 _APPLIED = _ARITHMETIC | {*_PLACES, *_WRITES, "model_from_pretrained_kwargs"}
 _HEADS = ("hook_head_index", "hook_point_head_index", "hook_head_index_out")
 
-# Ways of loading the model that change what is read: at which places, and into which coordinates (None: not read here).
-# And those that change nothing anywhere: how it is held in memory, and foldings that leave every place as it was.
-_ADDED = ("pre", "attn_out", "mid", "mlp", "post")
 #: Coordinates that a way of loading may still turn into others.
 _UNCHANGED = ("raw", "before RMS gain", "hook_normalized")
 #: Up to which version SAELens asked for TransformerLens 2, which names places behind norms otherwise.
 _LENS_2 = (6, 30)
+
+# Ways of loading the model that change what is read: at which places, and into which coordinates (None: not read here).
+# And those that change nothing anywhere: how it is held in memory, and foldings that leave every place as it was.
+_ADDED = ("pre", "attn_out", "mid", "mlp", "post")
 _PROCESSED: dict[str, tuple[tuple[str, ...], str | None]] = {
     "center_writing_weights": (_ADDED, "centred"),
     "fold_value_biases": (("z",), "without value bias"),
