@@ -18,11 +18,11 @@ from torch import Tensor
 from ..words.errors import AttribError
 from ..words.places import Place, PlaceLike, dictionary_place
 from ..words.text import kind_of
+from .formats import circuit_tracer, llama_scope, saelens, sparsify
 from .formats import read_sae as read_folder
-from .formats import saelens, sparsify
 from .formats.files import single
 from .hub import fetched
-from .sae import SAE
+from .sae import SAE, unknown_encoder
 
 #: Names under which libraries keep the width of what is read.
 _WIDTHS = ("d_in", "activation_dim", "d_model", "act_size", "input_dim")
@@ -49,8 +49,8 @@ def read_sae(given: Any, site: PlaceLike | None = None, scale: float | None = No
             ``decode``.
         site: the place that it reads, for a format or a folder that does not say; whatever its files say.
         scale: what activations were multiplied by before it was trained on them, where its files say that they were
-            and not by what (``normalize_activations: expected_average_only_in`` of SAELens). It is folded into the
-            weights.
+            and not by what (``normalize_activations: expected_average_only_in`` of SAELens, files and objects). It is
+            folded into the weights. Beside a checkpoint of a run its file is found, and nothing has to be given.
         download: fetch a folder or a file of the Hugging Face hub, given as ``"owner/name/folder"``, unless there is
             one of that name on this machine. Nothing is fetched without it.
 
@@ -62,12 +62,10 @@ def read_sae(given: Any, site: PlaceLike | None = None, scale: float | None = No
         given = fetched(given)
     if not is_loaded(given):
         return read_folder(given, site, scale)
-    if scale is not None:
-        raise AttribError(f"{kind_of(given, start=True)} was loaded as it is.", f"Leave out scale = {scale!r}.")
-    return of_object(given, None if site is None else dictionary_place(site))
+    return of_object(given, None if site is None else dictionary_place(site), scale)
 
 
-def of_object(given: Any, site: Place | None = None) -> SAE:
+def of_object(given: Any, site: Place | None = None, scale: float | None = None) -> SAE:
     """The dictionary of an object.
 
     Raises:
@@ -77,15 +75,40 @@ def of_object(given: Any, site: Place | None = None) -> SAE:
     config = _config(given)
     state = _state(given)
     if config is not None and "architecture" in config and "W_dec" in state:
-        return _own(site, lambda place: saelens.of_object(dict(config), dict(state), place, name))
+        return _own(site, lambda place: saelens.of_object(dict(config), dict(state), place, name, scale))
+    if scale is not None:
+        raise AttribError(f"{kind_of(given, start=True)} was loaded as it is.", f"Leave out scale = {scale!r}.")
     if config is not None and "num_latents" in config and "encoder.weight" in state:
         config.setdefault("d_in", state["encoder.weight"].shape[-1])
-        return _own(site, lambda place: sparsify.of_object(config, state, place, name))
+        return sparsify.of_object(config, state, _said(given, site), name)
+    if config is not None and "norm_activation" in config and "W_E" in state:
+        averages = getattr(given, "dataset_average_activation_norm", None) or {}
+        state |= {f"{llama_scope.AVERAGE}{hook}": torch.tensor(float(value)) for hook, value in averages.items()}
+        return _own(site, lambda place: llama_scope.of_object(config, dict(state), place, name))
+    site = _said(given, site)
+    if all(hasattr(given, key) for key in ("d_transcoder", "layer_idx", "activation_function", "W_skip")):
+        return circuit_tracer.of_object(given, site, name)
+    if hasattr(given, "d_transcoder") and hasattr(given, "n_layers"):
+        raise AttribError(
+            f"{kind_of(given, start=True)} writes to several layers, and a row is opened by what writes to it alone.",
+            "aw.read_cross_layer(folder) reads its files for a.graph([...]).",
+        )
+    if "transcoder" in type(given).__name__.lower():
+        raise _refused(given, "nobody says where a transcoder of a library that is not known here writes")
+    return _asked(given, site, state)
+
+
+def _said(given: Any, site: Place | None) -> Place:
+    """The place that is asked for.
+
+    Raises:
+        AttribError: none is.
+    """
     if site is None:
         raise AttribError(
             f"{kind_of(given, start=True)} does not say where it reads.", 'Say it: aw.read_sae(sae, site="L8.mlp").'
         )
-    return _asked(given, site, state)
+    return site
 
 
 def _own(site: Place | None, read: Callable[[Place | None], SAE]) -> SAE:
@@ -102,7 +125,7 @@ def _own(site: Place | None, read: Callable[[Place | None], SAE]) -> SAE:
 def _config(given: Any) -> dict[str, Any] | None:
     """The settings of an object, by name."""
     config = getattr(given, "cfg", None)
-    made = getattr(config, "to_dict", None)
+    made = getattr(config, "to_dict", None) or getattr(config, "model_dump", None)
     if not callable(made):
         return None
     found = made()
@@ -160,15 +183,13 @@ def _asked(given: Any, site: Place, state: dict[str, Tensor]) -> SAE:
             raise _refused(given, "a call of it gives more than decode(encode(x)), as a skip connection does")
     except AttribError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as reason:  # what torch says of shapes and devices
+    except Exception as reason:  # it is another's code
         said = f"{type(reason).__name__}: {reason}".splitlines()[0].removesuffix(": ")
         raise _refused(given, f"calling it ended in {said[:140]}") from reason
-    blank = torch.zeros(1)
     return SAE(
         site,
         "given",
-        blank.expand(width, len(w_dec)),
-        blank.expand(len(w_dec)),
+        *unknown_encoder(len(w_dec), width),
         w_dec,
         bias,
         subtract=False,

@@ -75,7 +75,7 @@ def collected(
 
 def source(model: Network, sae: SAE) -> Place:
     """Where the model has what a dictionary's coordinates are made from."""
-    if not _before_gain(model, sae):
+    if not before_gain(model, sae):
         return sae.site
     layer = sae.site.layer or 0
     return Place("pre" if model.parallel else "mid", layer)
@@ -89,25 +89,36 @@ def of_dictionary(model: Network, sae: SAE, x: Float[Tensor, "*shape width"]) ->
     if sae.coordinates == "without value bias":
         bias = value_bias(model, layer)
         return x.float() if bias is None else x.float() - bias.to(x.device)
-    if not _before_gain(model, sae):
+    if not before_gain(model, sae):
         return x
     norm = model.norm(model.anatomy.mlp_norm or "", layer)
     x = x.float()
     return (x - x.mean(-1, keepdim=True) if norm.centred else x) * norm.scale(x)[..., None]
 
 
-def _before_gain(model: Network, sae: SAE) -> bool:
+def before_gain(model: Network, sae: SAE) -> bool:
     """Whether it reads what a norm hands on before its gain.
 
     Raises:
         ComponentError: the model has no such norm.
     """
-    if "gain" not in sae.coordinates:
+    if sae.coordinates not in ("before gain", "before RMS gain", "hook_normalized"):
         return False
     layer = sae.site.layer or 0
     if model.anatomy.mlp_norm is None:
         raise ComponentError(f"{sae!r} reads behind a norm, and {model.name} has none before its MLPs.")
-    return sae.coordinates == "before gain" or not model.norm(model.anatomy.mlp_norm, layer).centred
+    norm = model.norm(model.anatomy.mlp_norm, layer)
+    if sae.coordinates == "before gain" or not norm.centred:
+        return True
+    changes = float((norm.gain - 1).abs().max()) + float(norm.bias.abs().max())  # probed, so never quite 0
+    if sae.coordinates == "hook_normalized" and changes > 1e-4:
+        raise ComponentError(
+            f"{sae!r} reads ln2.hook_normalized, which is behind the gain and bias of a layer norm up to "
+            "TransformerLens 2 and before them since, and its files do not say by which it was trained.",
+            'Say it: dataclasses.replace(sae, coordinates="raw") for behind, "before gain" for before. The better fit '
+            "tells: model.saes.fit(place, texts).",
+        )
+    return False
 
 
 def value_bias(model: Network, layer: int) -> Float[Tensor, "heads_times_d_head"] | None:

@@ -23,8 +23,10 @@ CHOOSING = ("topk", "abstopk", "groupmax")
 #: What is done to each activation by itself before it is encoded.
 NORMS = ("none", "layer_norm", "rms_norm")
 #: Which of a model's activations are meant: as they are; without their mean over the width; what heads hand on without
-#: the bias of their values; behind a norm but before its gain and bias, or so where the norm does not centre.
-COORDINATES = ("raw", "centred", "without value bias", "before gain", "before RMS gain")
+#: the bias of their values; behind a norm but before its gain and bias, or so where the norm does not centre; as
+#: TransformerLens calls it, where it is not known by which version: up to 2 it is before the gain of a norm that does
+#: not centre, and behind that of one that does, from 3 on before both.
+COORDINATES = ("raw", "centred", "without value bias", "before gain", "before RMS gain", "hook_normalized")
 #: Added to the standard deviation that a layer norm divides by, and not to the one that it is undone with.
 EPS = 1e-5
 #: Pre-activations that are held at once where all of them have to be looked at.
@@ -107,6 +109,12 @@ class SAE:
         if self.threshold is not None and self.threshold.numel() == 1:  # one for all features
             object.__setattr__(self, "threshold", self.threshold.reshape(1).expand(features))
         shapes = {"w_dec": (features, out), "b_enc": (features,), "b_dec": (out,), "w_skip": (d, out)}
+        if self.b_enc.shape == (d,) != (features,) and tuple(self.w_dec.shape) == (features, d):
+            raise AttribError(
+                f"w_enc {whose} is {[d, features]} and w_dec {[features, d]}, and b_enc has {d} numbers: encoder and "
+                "decoder are swapped, or turned.",
+                _SHAPES,
+            )
         for name, shape in {**shapes, "threshold": (features,), "units": (features,)}.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:
@@ -206,14 +214,17 @@ class SAE:
     def encode(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
         """Feature activations; only of an abstopk or ``signed`` dictionary, or of a given encoder, are any negative."""
         if self.encoder is not None:
-            return self._given(x.float())
-        pre = self.pre_activations(x)
+            return self._given(self.seen(x))
+        return self.active(self.pre_activations(x))
+
+    def active(self, pre: Float[Tensor, "*shape feature"]) -> Float[Tensor, "*shape feature"]:
+        """Feature activations of pre-activations."""
         if self.architecture == "groupmax":
             return _largest_of_groups(pre, self.k or 1)
         if self.architecture in CHOOSING:
             return self._kept(pre, self._ranked(pre).topk(self.k or 0, dim=-1).indices)
-        active = self._shown(pre)
-        return active if self.threshold is None else active * (pre > self.threshold)
+        shown = self._shown(pre)
+        return shown if self.threshold is None else shown * (pre > self.threshold)
 
     def _given(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
         """What the encoder gives.
@@ -334,7 +345,8 @@ class SAE:
         few = f", k = {self.k}" if self.architecture in CHOOSING else ""
         kind = "SAE of" if self.writes is None else "Transcoder of"
         where = str(self.site) if self.writes is None else f"{self.site} to {self.writes}"
-        return f"{kind} {where}: {self.n_features} features of {self.d_in} numbers ({self.architecture}{few})"
+        how = str(self.metadata.get("architecture", "given")) if self.encoder is not None else self.architecture
+        return f"{kind} {where}: {self.n_features} features of {self.d_in} numbers ({how}{few})"
 
 
 class Fired:
@@ -371,6 +383,12 @@ class Fired:
         pre = (x - sae.b_dec if sae.subtract else x) @ sae.w_enc[:, feature] + sae.b_enc[feature]
         active = sae._shown(pre)
         return active if sae.threshold is None else active * (pre > sae.threshold[feature])
+
+
+def unknown_encoder(features: int, width: int) -> tuple[Float[Tensor, "d_in feature"], Float[Tensor, "feature"]]:
+    """What stands for (w_enc, b_enc) where an encoder is given as a function: zeros that take no memory."""
+    zero = torch.zeros(1)
+    return zero.expand(width, features), zero.expand(features)
 
 
 #: Tensors that a dictionary may do without.

@@ -86,6 +86,15 @@ class Failing(Plain):
         raise RuntimeError("a shape that is wrong")
 
 
+class Asserting(Plain):
+    def encode(self, x):
+        raise AssertionError("no input was given")
+
+
+class SomeTranscoder(Plain):
+    """Of a library that is not known: nobody says where it writes."""
+
+
 class Missing(Plain):
     def encode(self, x):
         raise NotImplementedError
@@ -124,6 +133,8 @@ def test_what_encodes_and_decodes_is_taken_as_it_is(made):
         (Failing, "ended in RuntimeError: a shape that is wrong"),
         (Skipping, r"more than decode\(encode\(x\)\), as a skip connection"),
         (Missing, r"ended in NotImplementedError\."),
+        (Asserting, "ended in AssertionError: no input was given"),
+        (SomeTranscoder, "nobody says where a transcoder of a library that is not known here writes"),
     ],
 )
 def test_what_does_not_add_up_is_refused_with_the_reason(made, said):
@@ -203,3 +214,85 @@ def test_an_object_of_sparsify_is_read_like_its_files():
     assert torch.allclose(read.encode(x), pre * (pre >= pre.topk(4).values[:, -1:]), atol=1e-6) and read.k == 4
     with pytest.raises(AttribError, match="does not say where"):
         aw.read_sae(given)
+
+
+class SingleLayerTranscoder(nn.Module):
+    """What circuit-tracer's shows of itself. Called as a dictionary it would rebuild what it reads."""
+
+    def __init__(self, function, skip: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.d_transcoder, self.layer_idx, self.activation_function = COUNT, 1, function
+        self.W_enc, self.W_dec = nn.Parameter(torch.randn(COUNT, WIDTH)), nn.Parameter(torch.randn(COUNT, WIDTH))
+        self.b_enc, self.b_dec = nn.Parameter(torch.randn(COUNT)), nn.Parameter(torch.randn(WIDTH))
+        self.W_skip = nn.Parameter(torch.randn(WIDTH, WIDTH)) if skip else None
+
+    encode = decode = lambda self, *x: pytest.fail("it is read, not called")
+
+
+class TopK(nn.Module):
+    k = 4
+
+
+class JumpReLU(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.threshold = nn.Parameter(torch.rand(COUNT))
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("function", [nn.functional.relu, TopK(), JumpReLU()])
+def test_an_object_of_circuit_tracer_is_a_transcoder(function, skip):
+    given, x = SingleLayerTranscoder(function, skip), torch.randn(9, WIDTH)
+    pre = (x @ given.W_enc.T + given.b_enc).detach()
+    kept = pre > getattr(function, "threshold", torch.zeros(COUNT))
+    acts = pre * (pre >= pre.topk(4).values[:, -1:] if isinstance(function, TopK) else kept)
+    out = acts @ given.W_dec + given.b_dec + (x @ given.W_skip.T if skip else 0)
+    for site, reads in (("L1.mlp", "L1.mlp_in"), ("L1.mlp_in", "L1.mlp_in"), ("L1.mid", "L1.mid")):
+        read = aw.read_sae(given, site)
+        assert (str(read.site), str(read.writes)) == (reads, "L1.mlp")
+        assert torch.allclose(read.encode(x), acts, atol=1e-5) and torch.allclose(read.rebuild(x), out, atol=1e-4)
+    with pytest.raises(AttribError, match="does not say where it reads"):
+        aw.read_sae(given)
+    with pytest.raises(AttribError, match=r"A transcoder of L1\.z cannot be read"):
+        aw.read_sae(given, "L1.z")
+    given.activation_function = nn.GELU()
+    with pytest.raises(AttribError, match="activation_function = 'GELU'"):
+        aw.read_sae(given, "L1.mlp")
+    with pytest.raises(AttribError, match=r"writes to several layers.*read_cross_layer"):
+        aw.read_sae(SimpleNamespace(d_transcoder=3, n_layers=2, encode=len, decode=len), "L1.mlp")
+
+
+@pytest.mark.parametrize("norm", ["inference", "dataset-wise", "token-wise"])
+def test_an_object_of_llama_scope_is_read_like_its_files(norm):
+    """Its own encode asks for activations that were scaled before: called as it is it would answer for others."""
+    torch.manual_seed(0)
+    hook = "blocks.1.hook_resid_post"
+
+    class SparseAutoEncoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            said = {
+                "sae_type": "sae", "hook_point_in": hook, "hook_point_out": hook, "d_model": WIDTH, "act_fn": "topk",
+                "expansion_factor": COUNT / WIDTH, "top_k": 4, "norm_activation": norm, "dtype": "torch.float32",
+                "sparsity_include_decoder_norm": True, "use_decoder_bias": True, "use_glu_encoder": False,
+            }  # fmt: skip
+            self.cfg = SimpleNamespace(model_dump=lambda: dict(said))
+            self.dataset_average_activation_norm = {hook: 7.0} if norm == "dataset-wise" else None
+            self.W_E, self.W_D = nn.Parameter(torch.randn(WIDTH, COUNT)), nn.Parameter(torch.randn(COUNT, WIDTH))
+            self.b_E, self.b_D = nn.Parameter(torch.randn(COUNT)), nn.Parameter(torch.randn(WIDTH))
+
+        encode = decode = lambda self, *x: pytest.fail("it is read, not called")
+
+    given, x = SparseAutoEncoder(), torch.randn(9, WIDTH)
+    length = x.norm(dim=-1, keepdim=True)
+    scale = {"inference": 1.0, "dataset-wise": WIDTH**0.5 / 7, "token-wise": WIDTH**0.5 / length}[norm]
+    pre = (x * scale @ given.W_E + given.b_E).relu().detach()
+    by = pre * given.W_D.detach().norm(dim=1)
+    acts = pre * (by >= by.topk(4).values[:, -1:])
+    for site in (None, "L1"):
+        read = aw.read_sae(given, site)
+        assert str(read.site) == "L1.post" and torch.allclose(read.encode(x), acts, atol=1e-5)
+        assert torch.allclose(read.rebuild(x), (acts @ given.W_D + given.b_D) / scale, atol=1e-4)
+    with pytest.raises(AttribError, match="Leave out scale"):
+        aw.read_sae(given, scale=2.0)

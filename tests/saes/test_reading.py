@@ -94,10 +94,17 @@ def test_before_the_gain_of_a_norm(family_model, name):
     seen = activations(model, run.record, sae)
     assert torch.allclose(seen.x.double(), expected, atol=1e-4)
     assert torch.allclose(collected(model, ids, sae)[0].double(), expected, atol=1e-4)
-    # TransformerLens names the same place before the gain of an RMS norm, and behind that of a layer norm.
+    # TransformerLens names the same place before the gain of an RMS norm; up to version 2 it is behind that of a layer
+    # norm, and from 3 on before it.
     named = activations(model, run.record, replace(sae, coordinates="before RMS gain")).x
     raw = activations(model, run.record, replace(sae, coordinates="raw")).x
     assert torch.allclose(named.float(), raw.float() if centred else seen.x, atol=1e-5)
+    unsaid = replace(sae, coordinates="hook_normalized")
+    if centred:
+        with pytest.raises(ComponentError, match=r"up to TransformerLens 2 and before them since.*coordinates=\"raw\""):
+            model.saes.add(unsaid)
+    else:
+        assert torch.equal(activations(model, run.record, unsaid).x, seen.x)
 
 
 def test_centred_and_without_the_bias_of_the_values():

@@ -20,7 +20,7 @@ from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.anatomy.rounding import dot_bound
 from ...model.parts.mlp import mlp_norm
 from ...model.selfcheck.levels import need
-from ...saes.reading import activations, value_bias
+from ...saes.reading import activations, before_gain, value_bias
 from ...saes.sae import CHOOSING, SAE, Fired
 from ...words.components import Component
 from ...words.errors import ComponentError, TargetError
@@ -151,7 +151,7 @@ class _Encoder:
         sae.check(number)
         if sae.encoder is not None:
             raise ComponentError(
-                f"Of {sae!r} only the activations are known, not what its threshold is held against.",
+                f"Of {sae!r} only the activations are known, and no pre-activation that could be split among parts.",
                 "Its features can be taken out (aw.ablate), and rows opened with them (a.features).",
             )
         x = activations(run.model, run.record, sae).x.float()
@@ -253,7 +253,7 @@ _ROWS = {
 def _mlp_norm(model: Model, sae: SAE) -> FrozenNorm:
     """The norm in front of an MLP, as a dictionary reads behind it: without its gain where that is what it reads."""
     norm = mlp_norm(model, sae.site.layer or 0)
-    if sae.coordinates == "before gain" or (sae.coordinates == "before RMS gain" and not norm.centred):
+    if before_gain(model, sae):
         return _plain_norm(_WithoutGain(norm), sae.d_in, norm.centred, model.home)
     return norm
 

@@ -149,6 +149,8 @@ def local(folder: Path | str) -> Path:
         raise AttribError(
             f"{kind_of(folder, start=True)} is no folder.", "Give the folder of a dictionary as text or a Path."
         )
+    if not str(folder):
+        raise AttribError("'' is no folder.", "Give the folder of a dictionary as text or a Path.")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder), re.IGNORECASE):
         raise AttribError(
             f"{str(folder)!r} is an address, and dictionaries are read from this machine.",
@@ -167,6 +169,8 @@ def unknown(folder: Path) -> AttribError:
             f"A dictionary is a folder of a known format: {known}. One of the Hugging Face hub is fetched where that "
             'is asked for: aw.read_sae("owner/name/folder", download=True).',
         )
+    if partial := _partial(folder):
+        return partial
     if not folder.is_dir():
         return AttribError(f"{folder} is no dictionary of a known format.", f"The formats are {known}.")
     if (folder / "W_enc_0.safetensors").is_file() or (folder / "params_layer_0.safetensors").is_file():
@@ -187,3 +191,31 @@ def unknown(folder: Path) -> AttribError:
     return AttribError(
         f"{folder} is no dictionary of a known format. It holds {held or 'nothing'}.", f"The formats are {known}."
     )
+
+
+#: Weights that are read by what a config beside them says, and the names of that, by whose they are.
+_BESIDE = {
+    saelens.WEIGHTS: {"cfg.json": "SAELens", "config.json": "Llama Scope"},
+    sparsify.WEIGHTS: {"cfg.json": "sparsify"},
+    dictionary_learning.WEIGHTS: {"config.json": "dictionary_learning"},
+}
+
+
+def _partial(path: Path) -> AttribError | None:
+    """What to say where one of two files that belong together is there; None where neither is."""
+    here = {path.name} if path.is_file() else {entry.name for entry in path.iterdir()}
+    for weights, configs in _BESIDE.items():
+        if weights in here:
+            named = " or ".join(f"{config} ({whose})" for config, whose in configs.items())
+            return AttribError(
+                f"{path} has {'no' if path.is_file() else f'{weights} and no'} {' or '.join(configs)} beside it, which "
+                "says how the weights are to be read; a site does not.",
+                f"Put that of the same dictionary there: {named}.",
+            )
+    for config in sorted(here & {"cfg.json", "config.json"}) if len(here) == 1 else ():
+        missing = [f"{weights} ({whose[config]})" for weights, whose in _BESIDE.items() if config in whose]
+        return AttribError(
+            f"{path} {'has no' if path.is_file() else f'has {config} and no'} weights beside it.",
+            f"Put those of the same dictionary there: {' or '.join(missing)}.",
+        )
+    return None

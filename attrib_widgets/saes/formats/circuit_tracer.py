@@ -24,6 +24,7 @@ from .files import (
     number,
     settings,
     shapes,
+    single,
     stored,
     trained_on,
     understood,
@@ -31,7 +32,7 @@ from .files import (
     unscaled,
     whole,
 )
-from .hooks import Spot, known_spot
+from .hooks import Spot, known_spot, through
 
 CONFIG = "config.yaml"
 HOLDS = f"a layer_3.safetensors for each layer beside {CONFIG}"
@@ -92,12 +93,38 @@ def read(file: Path, site: Place | None = None, scale: float | None = None) -> S
     k = _k(t.pop("k", None), said, file)
     floating(t, file)
     needed(t, _TENSORS, file, {"W_skip", THRESHOLD})
-    top = k is not None
-    threshold = t.get(THRESHOLD)
-    if threshold is not None and (top or said.activation == "relu"):
+    if THRESHOLD in t and (k is not None or said.activation == "relu"):
         raise AttribError(
             f"{file} has thresholds, and {CONFIG} says {said.activation or 'topk'}.", "Keep the one that is true."
         )
+    return _assembled(t, said, site, k)
+
+
+def of_object(given: Any, site: Place, name: Path) -> SAE:
+    """The transcoder of a loaded ``SingleLayerTranscoder``, which does not say where it reads: ``site`` is that, or
+    what it writes.
+
+    Raises:
+        AttribError: it is none of an MLP, has another activation, or weights that cannot be used.
+    """
+    function = given.activation_function
+    threshold, k = getattr(function, "threshold", None), getattr(function, "k", None)
+    called = getattr(function, "__name__", type(function).__name__)
+    if threshold is None and k is None and called != "relu":
+        raise unread(name, "activation_function", called, "Read are relu, TopK and JumpReLU.")
+    reads, writes = (site, Place("mlp", site.layer)) if site.site == "mid" else through(site)
+    held = {key: getattr(given, key) for key in sorted(_TENSORS)}
+    for key, value in (("W_skip", given.W_skip), (THRESHOLD, threshold)):
+        if value is not None:
+            held[key] = value
+    t = {key: single(value.detach().cpu(), key, name) for key, value in held.items()}
+    said = Said(Spot(reads), writes, None, None, {})
+    return _assembled(t, said, reads, k)
+
+
+def _assembled(t: dict[str, Tensor], said: Said, site: Place | None, k: int | None) -> SAE:
+    """The transcoder of its tensors."""
+    top, threshold = k is not None, t.get(THRESHOLD)
     return SAE(
         said.reads.place if site is None else site,
         "topk" if top else "standard" if threshold is None else "jumprelu",

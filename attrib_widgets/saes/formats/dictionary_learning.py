@@ -53,12 +53,18 @@ _CLASSES: dict[str, tuple[set[str], set[str]]] = {
 _APPLIED = ("dict_class", "activation_dim", "dict_size", "k", "layer", "submodule_name", "lm_name")
 _IDLE = frozenset(
     """
-    anneal_end anneal_start auxk_alpha bandwidth decay_start device group_fractions group_sizes group_weights
-    l1_penalty lr n_sparsity_updates norm_factor p_end p_start resample_steps seed sparsity_function sparsity_penalty
-    sparsity_queue_length sparsity_warmup_steps steps target_l0 threshold_beta threshold_start_step top_k_aux
-    trainer_class wandb_name warmup_steps
+    activation_queue_length anneal_end anneal_start auxk_alpha bandwidth decay_start device group_fractions
+    group_sizes group_weights k_anneal_steps l1_penalty lr n_sparsity_updates norm_factor p_end p_start resample_steps
+    seed sparsity_function sparsity_penalty sparsity_queue_length sparsity_warmup_steps steps target_l0 threshold_beta
+    threshold_start_step top_k_aux trainer_class wandb_name warmup_steps
     """.split()
 )
+# Their tensors have the same names, or may have.
+_MADE = {
+    "TopKTrainer": "AutoEncoderTopK",
+    "BatchTopKTrainer": "BatchTopKSAE",
+    "MatryoshkaBatchTopKTrainer": "MatryoshkaBatchTopKSAE",
+}
 _SUBMODULE = re.compile(r"(resid|resid_post|resid_out|mlp|mlp_out|attn|attn_out|attention_out)(?:_layer)?_?(\d+)")
 _SITES = {"resid": "post", "mlp": "mlp", "attn": "attn_out", "attention": "attn_out"}
 
@@ -159,6 +165,12 @@ def _config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     name = trainer.get("dict_class")
     if not isinstance(name, str) or name not in _CLASSES:
         raise unread(folder, "dict_class", name, f"Read are {', '.join(_CLASSES)}.")
+    made = trainer.get("trainer_class")
+    if isinstance(made, str) and name != _MADE.get(made, name):
+        raise AttribError(
+            f"{folder / CONFIG} says dict_class = {name!r} and trainer_class = {made!r}, which makes {_MADE[made]}.",
+            "Keep the one that is true.",
+        )
     understood(trainer, _IDLE.union(_APPLIED), folder, CONFIG)
     return trainer, config
 

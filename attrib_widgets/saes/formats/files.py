@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from pathlib import Path
@@ -214,8 +215,8 @@ def _finite(t: Tensor, key: str, file: Path) -> Tensor:
     return t
 
 
-def stored(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, those of floating point numbers in float32 and finite.
+def stored(file: Path, only: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or the one of a name, those of floating point numbers in float32 and finite.
 
     Float32 stays where it is in the file; narrower types are read a block at a time: there is never more in memory than
     the numbers in float32.
@@ -229,6 +230,8 @@ def stored(file: Path) -> dict[str, Tensor]:
     try:
         with safe_open(file, framework="pt") as content:
             for key in content.keys():  # noqa: SIM118 (it is no mapping)
+                if only not in (None, key):
+                    continue
                 held = content.get_slice(key)
                 shape, kind = held.get_shape(), _HALF.get(held.get_dtype())
                 if kind is None or len(shape) < 2:
@@ -319,16 +322,14 @@ def checkpoint(file: Path) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError as reason:
         if "GLOBAL" not in str(reason):  # it names no function that would be called: no more than broken
-            said = str(reason).rpartition("WeightsUnpickler error: ")[2].splitlines()
-            raise AttribError(f"{file} cannot be read: {said[0][:200]}.", AGAIN) from reason
+            raise AttribError(f"{file} cannot be read: {_first(reason)}.", AGAIN) from reason
         raise AttribError(
             f"{file} holds more than tensors and plain values, and would have to run code of its own to be read. It is "
             "refused.",
             "Take one that was saved as a state_dict; of another never use torch.load without weights_only.",
         ) from reason
     except Exception as reason:  # broken files end in many kinds
-        said = str(reason).splitlines() or [type(reason).__name__]
-        raise AttribError(f"{file} cannot be read: {said[0][:200]}.", AGAIN) from reason
+        raise AttribError(f"{file} cannot be read: {_first(reason)}.", AGAIN) from reason
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise AttribError(f"{file} holds {kind_of(found)}, not tensors by name.", AGAIN)
     for key, value in found.items():
@@ -339,6 +340,12 @@ def checkpoint(file: Path) -> dict[str, Any]:
         if value.is_floating_point():
             found[key] = single(value.detach(), key, file)
     return dict(found)
+
+
+def _first(reason: Exception) -> str:
+    """The first sentence of what torch says."""
+    said = str(reason).rpartition("WeightsUnpickler error: ")[2].strip() or type(reason).__name__
+    return re.split(r"\.\s|\n", said)[0][:200].rstrip(".")
 
 
 def _repeats(t: Tensor) -> bool:

@@ -29,8 +29,11 @@ def by_decoder_norm(sae: SAE) -> SAE:
 def by_scale(sae: SAE, scale: float) -> SAE:
     """For the activations of the model, of a dictionary that was trained on ``scale`` times them.
 
-    Its own activations stay the same, and what it writes is divided by ``scale``.
+    Its own activations stay the same, and what it writes is divided by ``scale``; where an encoder is a function, of
+    the very rows that are written, these stay and activations are divided.
     """
+    if (encoder := sae.encoder) is not None:
+        return replace(sae, encoder=lambda x: encoder(x * scale) / scale, b_dec=sae.b_dec / scale)
     return replace(sae, w_enc=sae.w_enc * scale, w_dec=sae.w_dec / scale, b_dec=sae.b_dec / scale)
 
 

@@ -21,7 +21,7 @@ HOLDS = "NAME.pt and NAME_cfg.json"
 _TENSORS = {"W_enc", "b_enc", "W_dec", "b_dec"}
 # Their configs hold how they were trained, dozens of settings. One that is named like this may change a number.
 _SUSPECT = re.compile(
-    r"(?!.*resampl)(.*(norm|scal|top_?k|act_?fn|activation|tied|gate|thresh|transcod|skip|whiten|cent(er|re)).*|k|head)"
+    r"(?!.*resampl)(.*(norm|scal|top_?k|act_?fn|activation|tied|gate|thresh|transcod|skip|whiten|cent(er|re)).*|k|per_head)"
 )
 
 
@@ -84,6 +84,10 @@ def _config(file: Path) -> dict[str, Any]:
     layer, spot = whole(config, "layer", _beside(file)), known_spot(hook)
     if layer not in (None, spot.place.layer) and spot.place.site == "z":
         raise AttribError(f"{_beside(file)} says layer = {layer}, and {hook!r}.", "Keep the one that is true.")
+    # "cat" is how they say that the heads of a layer stand side by side.
+    if config.get("head") not in (None, "cat") or config.get("concat_heads") is False:
+        key = "concat_heads" if config.get("concat_heads") is False else "head"
+        raise unread(_beside(file), key, config[key], "It is for one head alone, and read are those of all of a layer.")
     for key, value in config.items():
         if value and _SUSPECT.fullmatch(key):
             raise unread(

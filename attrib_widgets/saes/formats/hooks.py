@@ -9,8 +9,8 @@ from ...words.errors import AttribError
 from ...words.places import Place, dictionary_place
 
 # Of TransformerLens, behind ``blocks.L.``: (site, coordinates). Its ``hook_mlp_in`` is a copy of the stream before the
-# norm; ``mlp.hook_in`` is what the MLP reads; ``hook_normalized`` is that before the gain of an RMS norm, and behind
-# that of a layer norm.
+# norm; ``mlp.hook_in`` is what the MLP reads; ``hook_normalized`` is that before the gain of an RMS norm; of a layer
+# norm it was behind it up to version 2, and is before it since.
 LENS: dict[str, tuple[str, str]] = {
     "hook_resid_pre": ("pre", "raw"),
     "hook_resid_mid": ("mid", "raw"),
@@ -18,7 +18,7 @@ LENS: dict[str, tuple[str, str]] = {
     "attn.hook_z": ("z", "raw"),
     "hook_attn_out": ("attn_out", "raw"),
     "hook_mlp_in": ("mid", "raw"),
-    "ln2.hook_normalized": ("mlp_in", "before RMS gain"),
+    "ln2.hook_normalized": ("mlp_in", "hook_normalized"),
     "mlp.hook_in": ("mlp_in", "raw"),
     "hook_mlp_out": ("mlp", "raw"),
 }
@@ -27,6 +27,10 @@ _MODULES: dict[str, tuple[str, bool]] = {
     "": ("post", False),
     "output": ("post", False),
     "input": ("pre", False),
+    "hook_out": ("post", False),  # as TransformerLens calls modules from version 3 on
+    "hook_in": ("pre", False),
+    "mlp.hook_out": ("mlp", True),
+    "attn.hook_out": ("attn_out", True),
     "mlp": ("mlp", True),
     "mlp.output": ("mlp", True),
     "mlp.input": ("mlp_in", False),

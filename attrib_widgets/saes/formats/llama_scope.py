@@ -3,7 +3,8 @@
 
 Activations are divided by their average norm over a data set, or each by its own; what comes out is scaled back. A
 threshold is kept as its logarithm and may be meant for pre-activations times the length of their decoder row. A
-dictionary with another place to write is a transcoder. Nothing is subtracted.
+dictionary with another place to write is a transcoder. Nothing is subtracted. A second matrix, ``glu``, may let
+pre-activations through by ``sigmoid(x @ W_E_glu + b_E_glu)``.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import AttribError
 from ...words.places import Place
-from ..sae import SAE
+from ..sae import SAE, unknown_encoder
 from .files import (
     AGAIN,
+    APART,
     Glance,
     agreeing,
     flag,
@@ -51,10 +54,11 @@ _APPLIED = frozenset(
 # How it was trained, and held in memory; no number depends on it.
 _IDLE = frozenset(
     """
-    apply_decoder_bias_to_pre_encoder decoder_exactly_fixed_norm decoder_bias_init_method device dtype
+    apply_decoder_bias_to_pre_encoder decoder_bias_init_method decoder_exactly_fixed_norm device dtype
     init_decoder_norm init_encoder_norm init_encoder_with_decoder_transpose jumprelu_threshold_window l1_coefficient
-    lp norm_activation_in_training pre_process_fn seed sparsity_threshold_for_triton_spmm_kernel strict
-    tp_size use_ghost_grads use_triton_kernel
+    l1_coefficient_warmup_steps lp norm_activation_in_training pre_process_fn promote_act_fn_dtype
+    sae_pretrained_name_or_path seed sparsity_threshold_for_csr sparsity_threshold_for_triton_spmm_kernel strict
+    strict_loading tp_size use_ghost_grads use_triton_kernel
     """.split()
 )
 #: Names of the four tensors, of the first two releases (matrices [out, in]) and of the third ([in, out]).
@@ -62,7 +66,8 @@ _NAMES = (
     ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"),
     ("W_E", "b_E", "W_D", "b_D"),
 )
-_AVERAGE = "dataset_average_activation_norm."
+_GLU = ("W_E_glu", "b_E_glu")
+AVERAGE = "dataset_average_activation_norm."
 
 
 def reads(folder: Path) -> bool:
@@ -85,7 +90,7 @@ def glance(folder: Path) -> Glance:
         AttribError: a place or a setting that is not read here.
     """
     file, _, first = _files(folder)
-    config = _config(file, first)
+    config = _config(settings(file), file, first)
     return Glance(_ends(config, file)[0].place, _size(config, file), whole(config, "d_model", file))
 
 
@@ -97,17 +102,32 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
     """
     unscaled(folder, scale)
     file, weights, first = _files(folder)
-    config = _config(file, first)
+    return _assembled(_config(settings(file), file, first), tensors(weights), file, weights, site, first)
+
+
+def of_object(config: dict[str, Any], t: dict[str, Tensor], site: Place | None, name: Path) -> SAE:
+    """The dictionary of a loaded ``SparseAutoEncoder``, by its settings and its tensors, average norms among them.
+
+    Raises:
+        AttribError: as for files.
+    """
+    return _assembled(_config(config, name, False), t, name, name, site, False)
+
+
+def _assembled(
+    config: dict[str, Any], t: dict[str, Tensor], file: Path, weights: Path, site: Place | None, first: bool
+) -> SAE:
+    """The dictionary of a config and its tensors."""
     spot, writes = _ends(config, file)
     if site is not None:
         spot = Spot(site)
-    t = tensors(weights)
-    averages = {key.removeprefix(_AVERAGE): t.pop(key) for key in [key for key in t if key.startswith(_AVERAGE)]}
+    averages = {key.removeprefix(AVERAGE): t.pop(key) for key in [key for key in t if key.startswith(AVERAGE)]}
     names = next((names for names in _NAMES if names[0] in t), _NAMES[0])
+    glu = _GLU if flag(config, "use_glu_encoder", file) else ()
     biased = flag(config, "use_decoder_bias", file) is not False
     logs = [key for key in t if key.rpartition(".")[2] == "log_jumprelu_threshold"]
     jumps = not first and config.get("act_fn") == "jumprelu"
-    needed(t, {*names[: 4 if biased else 3], *(logs if jumps else [])}, weights)
+    needed(t, {*names[: 4 if biased else 3], *(logs if jumps else []), *glu}, weights)
     if jumps and len(logs) != 1:
         raise AttribError(f"{weights} has no log_jumprelu_threshold, and {file.name} says jumprelu.", AGAIN)
     turned = names is _NAMES[0]
@@ -129,7 +149,8 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
     )
     if first:
         return _first(found, config, file)
-    return _scaled(_chosen(found, config, t[logs[0]].exp() if jumps else None, file), config, averages, file)
+    found = _chosen(found, config, t[logs[0]].exp() if jumps else None, file)
+    return _scaled(_let_through(found, *(t[name] for name in glu)) if glu else found, config, averages, file)
 
 
 def _first(sae: SAE, config: dict[str, Any], file: Path) -> SAE:
@@ -159,6 +180,27 @@ def _chosen(sae: SAE, config: dict[str, Any], threshold: Tensor | None, file: Pa
     return replace(sae, architecture="jumprelu", threshold=threshold if lengths is None else _over(threshold, lengths))
 
 
+def _let_through(sae: SAE, w: Float[Tensor, "d_in feature"], b: Float[Tensor, "feature"]) -> SAE:
+    """A dictionary whose pre-activations are gated by a second matrix, which makes of its encoder a function."""
+    if w.shape != sae.w_enc.shape or b.shape != sae.b_enc.shape:
+        raise AttribError(
+            f"{_GLU[0]} is {list(w.shape)} and {_GLU[1]} {list(b.shape)}, and the encoder {list(sae.w_enc.shape)}.",
+            APART,
+        )
+    w_enc, b_enc = unknown_encoder(sae.n_features, sae.d_in)
+    return replace(
+        sae,
+        architecture="given",
+        encoder=lambda x: sae.active(sae.pre_activations(x) * (x @ w + b).sigmoid()),
+        w_enc=w_enc,
+        b_enc=b_enc,
+        k=None,
+        threshold=None,
+        units=None,
+        metadata=sae.metadata | {"architecture": f"{sae.architecture}, gated by a second encoder"},
+    )
+
+
 def _over(threshold: Tensor, lengths: Tensor) -> Tensor:
     return (threshold / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)).clamp_max(torch.finfo(lengths.dtype).max)
 
@@ -171,7 +213,13 @@ def _scaled(sae: SAE, config: dict[str, Any], averages: dict[str, Tensor], file:
     if how == "token-wise" and sae.writes is None:
         return replace(sae, norm="rms_norm")
     if how != "dataset-wise":
-        raise unread(file, "norm_activation", how, "Read are inference, dataset-wise, and token-wise of one place.")
+        why = {
+            "batch-wise": "What it reads of an activation depends on those beside it. ",
+            "token-wise": "What it writes depends on how long that is in the model. ",
+        }.get(str(how), "")
+        raise unread(
+            file, "norm_activation", how, f"{why}Read are inference, dataset-wise, and token-wise of one place."
+        )
     factors = []
     for key in ("hook_point_in", "hook_point_out"):
         average = averages.get(str(config.get(key)))
@@ -183,7 +231,10 @@ def _scaled(sae: SAE, config: dict[str, Any], averages: dict[str, Tensor], file:
             )
         factors.append(math.sqrt(sae.d_in) / float(average))
     into, out = factors
-    return replace(sae, w_enc=sae.w_enc * into, w_dec=sae.w_dec / out, b_dec=sae.b_dec / out)
+    sae = replace(sae, w_dec=sae.w_dec / out, b_dec=sae.b_dec / out)
+    if (encoder := sae.encoder) is not None:
+        return replace(sae, encoder=lambda x: encoder(x * into))
+    return replace(sae, w_enc=sae.w_enc * into)
 
 
 def _size(config: dict[str, Any], file: Path) -> int | None:
@@ -195,22 +246,24 @@ def _size(config: dict[str, Any], file: Path) -> int | None:
     return int(width * positive(config, "expansion_factor", file))
 
 
-def _config(file: Path, first: bool) -> dict[str, Any]:
-    """What the config says.
+def _config(config: dict[str, Any], file: Path, first: bool) -> dict[str, Any]:
+    """What the config says, looked through.
 
     Raises:
         AttribError: a setting that is not read here.
     """
-    config = settings(file)
     understood(config, _APPLIED | _IDLE, file, file.name)
-    if flag(config, "use_glu_encoder", file) or flag(config, "apply_decoder_bias_to_pre_encoder", file):
-        key = "use_glu_encoder" if config.get("use_glu_encoder") else "apply_decoder_bias_to_pre_encoder"
-        raise unread(file, key, True, "Read are encoders of one matrix, which subtract nothing.")
+    if flag(config, "apply_decoder_bias_to_pre_encoder", file):
+        raise unread(file, "apply_decoder_bias_to_pre_encoder", True, "Read are encoders that subtract nothing.")
+    if first and flag(config, "use_glu_encoder", file):
+        raise unread(file, "use_glu_encoder", True, "Of the first release encoders of one matrix are read.")
     if config.get("sae_type") not in ((None,) if first else ()) + ("sae",):
         raise unread(file, "sae_type", config.get("sae_type"), "Read is sae: one encoder and one decoder.")
     known = (None, "jumprelu") if first else ("relu", "jumprelu", "topk")
     if config.get("act_fn", None if first else "relu") not in known:
-        raise unread(file, "act_fn", config.get("act_fn"), "Read are relu, jumprelu and topk.")
+        why = "What batchtopk keeps of an activation depends on those beside it, and no threshold is kept. "
+        why = why if config.get("act_fn") == "batchtopk" else ""
+        raise unread(file, "act_fn", config.get("act_fn"), f"{why}Read are relu, jumprelu and topk.")
     return config
 
 

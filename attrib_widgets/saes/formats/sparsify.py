@@ -21,9 +21,10 @@ from .hooks import Spot, spot, through
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 HOLDS = f"{CONFIG} and {WEIGHTS}"
 
-# Read and applied; and how the dictionary was trained, which changes no number.
+# Read and applied; and how the dictionary was trained, which changes no number. The last two are of ``gram_lookup``,
+# which is not read where it is on.
 _APPLIED = ("d_in", "k", "num_latents", "expansion_factor", "activation", "transcode", "skip_connection")
-_IDLE = ("normalize_decoder", "multi_topk")
+_IDLE = ("normalize_decoder", "multi_topk", "lookup_max_order", "gram_table_hash")
 _TENSORS = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}
 
 

@@ -76,7 +76,7 @@ def test_a_layer_of_a_set_is_its_formula(tmp_path, activation, skip):
     ("hook", "site", "coordinates"),
     [
         ("hook_resid_mid", "mid", "raw"),
-        ("ln2.hook_normalized", "mlp_in", "before RMS gain"),
+        ("ln2.hook_normalized", "mlp_in", "hook_normalized"),
         ("mlp.hook_in", "mlp_in", "raw"),
     ],
 )

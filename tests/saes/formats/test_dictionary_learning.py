@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -130,6 +131,8 @@ def test_where_it_reads(tmp_path, change, folder, io, site):
         ("AutoEncoder", {"dict_class": "AutoEncoderNew"}, r"lacks decoder\.bias"),
         ("AutoEncoderTopK", {"k": 5}, r"k = 5, and ae\.pt has"),
         ("AutoEncoderTopK", {"k": "4"}, "k = '4', which is no whole number"),
+        ("AutoEncoderTopK", {"trainer_class": "BatchTopKTrainer"}, "dict_class = 'AutoEncoderTopK' and trainer_class"),
+        ("BatchTopKSAE", {"trainer_class": "TopKTrainer"}, "'TopKTrainer', which makes AutoEncoderTopK"),
         ("AutoEncoder", {"activation_dim": 7}, "activation_dim = 7, and the encoder.* has 6"),
         ("AutoEncoder", {"dict_size": 20}, "dict_size = 20, and the encoder.* has 18"),
         ("AutoEncoder", {"layer": 4}, "layer = 4, and 'resid_post_layer_3'"),
@@ -163,6 +166,7 @@ class _Hostile:
         return os.mkdir, (str(self.mark),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
 def test_nothing_in_a_file_is_executed(tmp_path):
     written(tmp_path / "a")
     mark = tmp_path / "executed"
@@ -172,6 +176,9 @@ def test_nothing_in_a_file_is_executed(tmp_path):
             aw.read_sae(tmp_path / "a")
         torch.save(content, tmp_path / "a" / "ae.pt", _use_new_zipfile_serialization=False)
         with pytest.raises(AttribError, match=r"would have to run code of its own.*refused"):
+            aw.read_sae(tmp_path / "a")
+        (tmp_path / "a" / "ae.pt").write_bytes(pickle.dumps(content, protocol=4))
+        with pytest.raises(AttribError, match=r"cannot be read: Unsupported operand 149\. Write"):
             aw.read_sae(tmp_path / "a")
     assert not mark.exists()
 

@@ -39,7 +39,8 @@ def sparsify(folder: Path, **changes) -> dict[str, torch.Tensor]:
     }
     config = {
         "activation": "topk", "expansion_factor": 3, "normalize_decoder": True, "num_latents": 0, "k": 4,
-        "multi_topk": False, "skip_connection": False, "transcode": False, "d_in": WIDTH,
+        "multi_topk": False, "skip_connection": False, "transcode": False, "d_in": WIDTH, "embed_skip": False,
+        "gram_lookup": False, "lookup_max_order": 4, "gram_table_hash": None,
     }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "cfg.json").write_text(json.dumps(config | changes))
@@ -92,6 +93,7 @@ def test_a_place_that_the_files_do_not_say_is_asked_for(tmp_path):
         ({"activation": "relu"}, "activation = 'relu'"),
         ({"activation": "groupmax"}, "18 features are no 4 groups"),
         ({"signed": True}, "signed = True"),
+        ({"gram_lookup": True, "lookup_max_order": 4}, "gram_lookup = True"),
         ({"d_in": 7, "num_latents": COUNT}, "d_in = 7.*has 6"),
         ({"num_latents": 20}, "features = 20.*has 18"),
         ({"k": None}, "needs its k"),
@@ -197,6 +199,33 @@ def test_an_unknown_folder_is_told_what_it_holds_and_what_is_known(tmp_path):
     assert all(said in str(caught.value) for said in ("ae.bin, config.json", "SAELens", "sparsify", "sae.safetensors"))
     with pytest.raises(AttribError, match="There is no folder"):
         aw.read_sae(tmp_path / "nowhere")
+
+
+def test_one_file_of_two_is_told_what_is_missing(tmp_path):
+    """And a place alone does not say how weights are to be read."""
+    for weights, config in (
+        ("sae_weights.safetensors", r"no cfg\.json or config\.json"),
+        ("sae.safetensors", r"no cfg\.json"),
+        ("ae.pt", r"no config\.json"),
+    ):
+        folder = tmp_path / weights.partition(".")[0]
+        folder.mkdir()
+        (folder / weights).write_bytes(b"")
+        for asked in (folder, folder / weights):
+            with pytest.raises(AttribError, match=rf"{config} beside it, which says how.*site does not"):
+                aw.read_sae(asked, site="L1.mlp")
+    for config, weights in (
+        ("cfg.json", r"sae_weights\.safetensors \(SAELens\) or sae\.safetensors \(sparsify\)"),
+        ("config.json", r"sae_weights\.safetensors \(Llama Scope\) or ae\.pt \(dictionary_learning\)"),
+    ):
+        folder = tmp_path / config.partition(".")[0]
+        folder.mkdir()
+        (folder / config).write_text("{}")
+        for asked in (folder, folder / config):
+            with pytest.raises(AttribError, match=rf"no weights beside it.*{weights}"):
+                aw.read_sae(asked)
+    with pytest.raises(AttribError, match="'' is no folder"):
+        aw.read_sae("")
 
 
 def test_the_hash_of_a_file_is_that_of_all_its_pieces(tmp_path):

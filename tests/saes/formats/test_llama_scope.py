@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import attrib_widgets as aw
 from attrib_widgets.saes.formats import format_of
@@ -20,6 +20,7 @@ CONFIG = {
     "sae_type": "sae", "hook_point_in": HOOK, "hook_point_out": HOOK, "use_glu_encoder": False, "d_model": WIDTH,
     "expansion_factor": 3.0, "use_decoder_bias": True, "act_fn": "jumprelu", "norm_activation": "inference",
     "sparsity_include_decoder_norm": False, "top_k": K, "jumprelu_threshold_window": 2.0,
+    "strict_loading": True, "sparsity_threshold_for_csr": 0.05, "sae_pretrained_name_or_path": "somewhere/x",
 }  # fmt: skip
 
 
@@ -102,6 +103,36 @@ def test_every_setting_is_its_formula(tmp_path, act, norm, units, second):
     assert (str(seen.place), seen.features, seen.width) == ("L3.post", COUNT, WIDTH)
 
 
+@pytest.mark.parametrize("act", ["relu", "topk", "jumprelu"])
+@pytest.mark.parametrize("norm", ["inference", "dataset-wise", "token-wise"])
+@pytest.mark.parametrize("units", [True, False])
+def test_a_gated_encoder_is_its_formula(tmp_path, act, norm, units):
+    """Of a transcoder too. What it keeps is known, and no pre-activation that is linear in what it reads."""
+    gate = {"W_E_glu": torch.randn(WIDTH, COUNT), "b_E_glu": torch.randn(COUNT)}
+    places = {} if norm == "token-wise" else {"hook_point_out": OUT}
+    change = {"use_glu_encoder": True, "act_fn": act, "norm_activation": norm, "sparsity_include_decoder_norm": units}
+    _, t = written(tmp_path, change | places, **gate)
+    read, x = aw.read_sae(tmp_path), 2 * torch.randn(30, WIDTH)
+    root, length = math.sqrt(WIDTH), x.norm(dim=-1, keepdim=True)
+    factors = {"inference": (1, 1), "dataset-wise": (root / 7.5, root / 3), "token-wise": (root / length,) * 2}
+    into, out = factors[norm]
+    pre = (x * into @ t["W_E"] + t["b_E"]) * (x * into @ t["W_E_glu"] + t["b_E_glu"]).sigmoid()
+    by = pre * (t["W_D"].norm(dim=1) if units else 1)
+    kept = by > (t["log_jumprelu_threshold"].exp() if act == "jumprelu" else 0)
+    if act == "topk":
+        kept = kept & (by >= by.topk(K).values[:, -1:])
+    acts = pre * kept
+    assert torch.allclose(read.encode(x), acts, atol=1e-5) and bool(acts.any())
+    assert torch.allclose(read.rebuild(x), (acts @ t["W_D"] + t["b_D"]) / out, atol=1e-4)
+    assert f"({act if act != 'relu' else 'standard'}, gated by a second encoder)" in repr(read)
+    with pytest.raises(AttribError, match="only the activations are known"):
+        read.pre_activations(x)
+    file = tmp_path / "sae_weights.safetensors"
+    save_file(load_file(file) | {"b_E_glu": torch.randn(3)}, file)
+    with pytest.raises(AttribError, match=r"b_E_glu \[3\], and the encoder \[6, 18\]"):
+        aw.read_sae(tmp_path)
+
+
 def test_another_place_to_write_makes_a_transcoder(tmp_path):
     said = {"hook_point_in": "blocks.3.mlp.hook_in", "hook_point_out": OUT, "norm_activation": "dataset-wise"}
     config, t = written(tmp_path, said)
@@ -155,12 +186,14 @@ def test_the_first_release(tmp_path, units):
         ({"sae_type": "lorsa"}, "sae_type = 'lorsa'"),
         ({"sae_type": "clt"}, "sae_type = 'clt'"),
         ({"sae_type": None}, "sae_type = None"),
-        ({"use_glu_encoder": True}, "use_glu_encoder = True"),
-        ({"act_fn": "batchtopk"}, "act_fn = 'batchtopk'"),
+        ({"use_glu_encoder": True}, "lacks W_E_glu, b_E_glu"),
+        ({"use_glu_encoder": "yes"}, "use_glu_encoder = 'yes'"),
+        ({"apply_decoder_bias_to_pre_encoder": True}, "apply_decoder_bias_to_pre_encoder = True"),
+        ({"act_fn": "batchtopk"}, "act_fn = 'batchtopk'.*depends on those beside it"),
         ({"act_fn": "topk", "top_k": "5"}, "top_k = '5', which is no whole number"),
         ({"act_fn": "topk", "top_k": None}, "needs its k"),
-        ({"norm_activation": "batch-wise"}, "norm_activation = 'batch-wise'"),
-        ({"norm_activation": "token-wise", "hook_point_out": OUT}, "norm_activation = 'token-wise'"),
+        ({"norm_activation": "batch-wise"}, "norm_activation = 'batch-wise'.*depends on those beside it"),
+        ({"norm_activation": "token-wise", "hook_point_out": OUT}, "'token-wise'.*depends on how long that is"),
         ({"sparsity_include_decoder_norm": "yes"}, "sparsity_include_decoder_norm = 'yes'"),
         ({"d_model": 7}, "d_model = 7, and W_E.* has 6"),
         ({"expansion_factor": 4}, "d_sae = 24, and W_E.* has 18"),

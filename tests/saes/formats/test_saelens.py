@@ -70,6 +70,38 @@ def test_topk_of_older_files_is_topk(tmp_path: Path, name, key):
     assert int((sae.encode(x) > 0).sum()) > 2 * int((read.encode(x) > 0).sum())
 
 
+#: What version 2 writes beside what is in later configs: every setting of the run.
+RUN = {
+    "model_class_name": "HookedTransformer", "hook_point_eval": "blocks.{layer}.attn.pattern", "streaming": True,
+    "is_dataset_tokenized": True, "use_cached_activations": False, "cached_activations_path": "activations/x/y",
+    "expansion_factor": 4, "normalize_sae_decoder": True, "from_pretrained_path": None, "n_batches_in_buffer": 20,
+    "training_tokens": 2000000, "finetuning_tokens": 0, "store_batch_size_prompts": 32, "seed": 42, "autocast": False,
+    "llm_compilation_mode": None, "train_batch_size_tokens": 4096, "adam_beta1": 0, "adam_beta2": 0.999, "lr": 0.0003,
+    "lr_scheduler_name": "constant", "lr_end": 3e-05, "n_restart_cycles": 1, "finetuning_method": None,
+    "feature_sampling_window": 2000, "dead_feature_window": 1000, "dead_feature_threshold": 1e-08,
+    "n_eval_batches": 10, "log_to_wandb": True, "wandb_project": "p", "wandb_log_frequency": 10, "run_name": "a-b",
+    "eval_every_n_wandb_logs": 100, "checkpoint_path": "checkpoints/1", "verbose": True, "model_kwargs": {},
+    "tokens_per_buffer": 20971520, "lp_norm": 1, "resume": False, "n_checkpoints": 10,
+}  # fmt: skip
+
+
+def test_the_oldest_configs_hold_the_whole_run(tmp_path: Path):
+    unsaid = dict.fromkeys(("architecture", "activation_fn_str", "activation_fn_kwargs", "finetuning_scaling_factor"))
+    place = {"hook_name": None, "hook_point": "blocks.1.hook_resid_post", "hook_point_layer": 1}
+    said = {**RUN, **unsaid, **place, "activation_fn": "relu", "normalize_activations": False}
+    factor = torch.rand(20) + 0.5
+    sae, x = old_folder(tmp_path, said, {"scaling_factor": torch.ones(20)}), torch.randn(9, 6)
+    read = read_sae(tmp_path)
+    assert torch.equal(read.encode(x), sae.encode(x)) and torch.allclose(read.rebuild(x), sae.rebuild(x), atol=1e-5)
+    # Whether it was finetuned is said by the method alone.
+    sae = old_folder(tmp_path, {**said, "finetuning_method": "scale"}, {"scaling_factor": factor})
+    out = (sae.encode(x) * factor) @ sae.w_dec + sae.b_dec
+    assert torch.allclose(read_sae(tmp_path).rebuild(x), out, atol=1e-5)
+    old_folder(tmp_path, {**said, "model_kwargs": {"fast": True}})
+    with pytest.raises(AttribError, match="model_kwargs = "):
+        read_sae(tmp_path)
+
+
 @pytest.mark.parametrize("unsaid", [{}, {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}}])
 def test_the_oldest_files_do_not_say_an_architecture(tmp_path: Path, unsaid):
     sae, x = old_folder(tmp_path, unsaid), torch.randn(9, 6)
@@ -147,7 +179,8 @@ def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: P
         ({"metadata": {"activation_fn_kwargs": {"k": 4}}}, "activation_fn_kwargs"),
         ({"metadata": {"architecture": "gated"}}, "architecture = 'standard', and its metadata.*'gated'"),
         ({"architecture": None, "metadata": {"architecture": "temporal"}}, "architecture = 'temporal'"),
-        ({"architecture": "matching_pursuit"}, "architecture = 'matching_pursuit'"),
+        ({"architecture": "temporal"}, "architecture = 'temporal'.*depends on those of the tokens before"),
+        ({"max_iterations": 3}, "max_iterations = 3.*belongs to matching_pursuit"),
         ({"architecture": "gated"}, "lacks b_gate, b_mag, r_mag"),
         ({"architecture": "transcoder"}, "does not say where the transcoder writes"),
         (
@@ -285,8 +318,9 @@ def test_a_scale_that_the_files_do_not_hold_is_given(tmp_path: Path, asked, subt
         with pytest.raises(AttribError, match="activations as they are"):
             read_sae(tmp_path, scale=0.3)
     old_folder(tmp_path, {"normalize_activations": "covariance_whitening"})
-    with pytest.raises(AttribError, match=r"covariance_whitening.*the files do not hold"):
-        read_sae(tmp_path, scale=0.3)
+    for scale in (None, 0.3):
+        with pytest.raises(AttribError, match=r"covariance_whitening.*its files do not hold.*beside a checkpoint"):
+            read_sae(tmp_path, scale=scale)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -380,11 +414,27 @@ def test_whatever_a_config_says_is_applied_or_refused(tmp_path: Path, base):
     assert read > 300 and refused > 300
 
 
+def test_matrices_that_are_swapped_are_said_to_be(tmp_path: Path):
+    for names in (("W_enc", "W_dec"), ("b_enc", "b_dec")):
+        old_folder(tmp_path, {})
+
+        def change(t, names=names):
+            one, other = names
+            t[one], t[other] = t[other], t[one]
+
+        rewritten(tmp_path, change)
+        with pytest.raises(AttribError, match="encoder and decoder are swapped, or turned"):
+            read_sae(tmp_path)
+
+
 def test_modules_of_the_model_are_places_too(tmp_path: Path):
     for hook, site in (
         ("model.layers.1", "L1.post"),
         ("transformer.h.11", "L11.post"),
         ("gpt_neox.layers.0.mlp", "L0.mlp"),
+        ("blocks.1.mlp.hook_out", "L1.mlp"),  # TransformerLens 3
+        ("blocks.1.hook_out", "L1.post"),
+        ("blocks.1.hook_in", "L0.post"),
     ):
         old_folder(tmp_path, {"hook_name": hook})
         read = read_sae(tmp_path)
@@ -458,6 +508,11 @@ def test_transcoders_are_their_formula(tmp_path: Path, name, wide):
     old_folder(tmp_path, {**SAYS_NOTHING, **said}, extra)
     read, x = read_sae(tmp_path), torch.randn(30, 6)
     assert (str(read.site), str(read.writes)) == ("L1.mlp_in", "L1.mlp") and read.coordinates == "before RMS gain"
+    config = config_of(tmp_path)
+    for version, coordinates in (("6.30.2", "before RMS gain"), ("6.34.0", "hook_normalized")):  # of TransformerLens 3
+        (tmp_path / "cfg.json").write_text(json.dumps(config | {"sae_lens_training_version": version}))
+        assert read_sae(tmp_path).coordinates == coordinates
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
     acts, out = formula(config_of(tmp_path), load_file(tmp_path / "sae_weights.safetensors"), x)
     assert torch.allclose(read.encode(x).double(), acts, atol=1e-5)
     assert torch.allclose(read.rebuild(x).double(), out, atol=1e-4)

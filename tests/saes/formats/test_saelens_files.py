@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 #: What a refusal has to name: settings whose value is not read here.
 REFUSED = {
-    "architecture": r"temporal|matching_pursuit",
+    "architecture": r"temporal",
     "hook_name": r".*\.hook_([qkv]|post)|.*\.ln1\.hook_normalized|ln_final.*",
     "normalize_activations": r"True|(covariance|expected)_.*",
     "activation_fn_str": r"tanh-relu",
@@ -59,7 +59,7 @@ def test_a_file_is_exact_or_refused_by_name(name):
         return
     expected = load_file(folder / "expected.safetensors")
     tensors = load_file(folder / "sae_weights.safetensors")
-    x, dtype = expected["x"], tensors["W_enc"].dtype
+    x, dtype = expected["x"], tensors["W_dec"].dtype
     acts = sae.encode(x)
     found = {"acts": acts, "out": sae.decode(acts, x)}
     if dtype.itemsize < 4:

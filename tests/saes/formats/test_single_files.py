@@ -135,8 +135,10 @@ def test_goodfire(tmp_path, own, suffix):
 
 CFG = {
     "act_size": WIDTH, "dict_size": COUNT, "act_name": "blocks.1.attn.hook_z", "layer": 1, "site": "z",
-    "model_name": "gpt2-small", "l1_coeff": 1.8, "anthropic_neuron_resample_scale": 0.2,
-    "enc_dtype": "fp32", "lr": 0.001,
+    "model_name": "gpt2-small", "l1_coeff": 1.8, "anthropic_neuron_resample_scale": 0.2, "head": "cat",
+    "concat_heads": True, "enc_dtype": "fp32", "lr": 0.001, "reinit": "reinit", "resample_scheme": "anthropic",
+    "dead_direction_cutoff": 1e-06, "b_dec_init": "zeros", "sched_lr_factor": 0.1, "buffer_size": 1572864,
+    "name": "gpt2-small_1_18_z",
 }  # fmt: skip
 
 
@@ -177,7 +179,10 @@ def test_the_heads_of_2024_are_clicked_through_a_head(tmp_path):
         ({"layer": 2}, "layer = 2, and 'blocks.1"),
         ({"dict_size": 20}, r"dict_size = 20, and W_enc.* has 18"),
         ({"act_size": 7}, r"act_size = 7, and W_enc.* has 6"),
-        ({"head": 3}, "head = 3"),
+        ({"head": 3}, "head = 3.*one head alone"),
+        ({"head": 0}, "head = 0.*one head alone"),
+        ({"head": None, "concat_heads": False}, "concat_heads = False.*one head alone"),
+        ({"per_head": True}, "per_head = True"),
         ({"topk": 8}, "topk = 8"),
         ({"normalize_acts": True}, "normalize_acts = True"),
     ],

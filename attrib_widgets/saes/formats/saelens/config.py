@@ -1,16 +1,20 @@
-"""What a SAELens config says of a dictionary, of versions 2 to 6, understood or refused by name."""
+"""What a SAELens config says of a dictionary, of versions 1 to 6, understood or refused by name."""
 
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ....words.errors import AttribError
 from ....words.places import Place
 from ....words.text import indefinite
-from ..files import flag, unread
+from ..files import flag, unread, unscaled
 from ..hooks import Spot, known_spot, spot
+from . import pursuit
+from .idle import IDLE
+from .scaler import SCALER, WHITENING, scale_beside
 from .writing import CONFIG, NORMALIZE
 
 # What becomes of the pre-activations, by architecture. Those that are trained over a batch keep a threshold for use; a
@@ -20,33 +24,28 @@ _KINDS = {
     **dict.fromkeys(("gated", "batchtopk", "matryoshka_batchtopk"), "jumprelu"),
     **dict.fromkeys(("transcoder", "skip_transcoder"), "standard"),
     **dict.fromkeys(("jumprelu_transcoder", "jumprelu_skip_transcoder"), "jumprelu"),
+    pursuit.NAME: "given",
 }
-# What a config may say. Applied: shape, place and arithmetic. Heads: read where none is named. Idle: how the dictionary
+# What a config may say. Applied: shape, place and arithmetic. Heads: read where none is named. IDLE: how the dictionary
 # was trained, and on what; no number depends on it. Any other setting that is switched on is refused by name, since
 # nobody knows what it does to the numbers.
 _ACTIVATIONS = ("activation_fn", "activation_fn_str", "activation_fn_name")
 _ARITHMETIC = frozenset(
     {"architecture", "d_in", "d_out", "d_sae", "k", "apply_b_dec_to_input", "reshape_activations"}
-    | {"finetuning_scaling_factor", "rescale_acts_by_decoder_norm", "normalize_activations", "activation_fn_kwargs"}
-    | set(_ACTIVATIONS)
+    | {"finetuning_scaling_factor", "finetuning_method"}
+    | {"rescale_acts_by_decoder_norm", "normalize_activations", "activation_fn_kwargs"}
+    | {*_ACTIVATIONS, *pursuit.SETTINGS}
 )
 # The first is the module that is read, and true where the last two contradict it; the last is the name of older files.
 _PLACES = ("hf_hook_name", "hook_name", "hook_point")
 _WRITES = ("hf_hook_name_out", "hook_name_out")
 _APPLIED = _ARITHMETIC | {*_PLACES, *_WRITES, "model_from_pretrained_kwargs"}
 _HEADS = ("hook_head_index", "hook_point_head_index", "hook_head_index_out")
-_IDLE = frozenset(
-    """
-    aux_loss_coefficient b_dec_init_method context_size dataset_path dataset_trust_remote_code
-    decoder_heuristic_init decoder_init_norm decoder_orthogonal_init device dtype hook_layer hook_layer_out
-    hook_point_layer init_encoder_as_decoder_transpose jumprelu_bandwidth jumprelu_init_threshold
-    jumprelu_sparsity_loss_mode jumprelu_ste_to_input jumprelu_tanh_scale l0_coefficient l0_warm_up_steps
-    l1_coefficient l1_warm_up_steps lp_norm matryoshka_widths model_class_name model_name mse_loss_normalization
-    neuronpedia_id noise_scale normalize_sae_decoder pre_act_loss_coefficient prepend_bos sae_lens_training_version
-    sae_lens_version scale_sparsity_penalty_by_decoder_norm seqpos_slice target_l0 topk_threshold_lr use_ghost_grads
-    use_matryoshka_aux_loss use_sparse_activations
-    """.split()
-)
+
+#: Coordinates that a way of loading may still turn into others.
+_UNCHANGED = ("raw", "before RMS gain", "hook_normalized")
+#: Up to which version SAELens asked for TransformerLens 2, which names places behind norms otherwise.
+_LENS_2 = (6, 30)
 
 # Ways of loading the model that change what is read: at which places, and into which coordinates (None: not read here).
 # And those that change nothing anywhere: how it is held in memory, and foldings that leave every place as it was.
@@ -66,6 +65,14 @@ _HELD = frozenset(
 )
 
 
+# What is said beside the refusal of a setting.
+_WHY = {
+    "temporal": "What it makes of an activation depends on those of the tokens before, and a feature here is one of a "
+    "single activation. ",
+    "tanh-relu": "SAELens up to 5 takes the tanh of what is positive, and 6 leaves it as it is. ",
+}
+
+
 class Said(NamedTuple):
     """What a config says, understood: nothing in it is left that could change a number unseen."""
 
@@ -76,6 +83,7 @@ class Said(NamedTuple):
     kind: str
     k: int | None
     metadata: dict[str, Any]
+    scale: float | None
 
 
 def said_of(config: dict[str, Any], folder: Path, site: Place | None = None, scale: float | None = None) -> Said:
@@ -99,6 +107,8 @@ def said_of(config: dict[str, Any], folder: Path, site: Place | None = None, sca
                 "Keep the one that is true.",
             )
         merged[key] = other
+    if merged.get("finetuning_method") and merged.get("finetuning_scaling_factor") is None:
+        merged["finetuning_scaling_factor"] = True  # which versions up to 2 do not say in so many words
     name, kind, k = _architecture(merged, folder)
     found = Spot(site) if site is not None else _place(merged, _PLACES, folder)
     writes = None
@@ -108,8 +118,10 @@ def said_of(config: dict[str, Any], folder: Path, site: Place | None = None, sca
             raise AttribError(f"{folder / CONFIG} does not say where the transcoder writes.", "It has hook_name_out.")
         writes = there.place
     _check_settings(merged, found, writes, name, folder)
+    if found is not None and found.coordinates == "hook_normalized" and _before_lens_3(config, metadata):
+        found = found._replace(coordinates="before RMS gain")
     found = None if found is None else found._replace(coordinates=_coordinates(merged, found, writes, folder))
-    _check_scale(merged, scale, folder)
+    scale = _scale(merged, scale, name, folder)
     if merged.get("rescale_acts_by_decoder_norm") and not (kind.endswith("topk") or name.endswith("batchtopk")):
         raise unread(folder, "rescale_acts_by_decoder_norm", True, "Only a topk dictionary asks for it.")
     dropped = _ARITHMETIC | {*_HEADS, "hook_point", *_WRITES, "hf_hook_name"}  # said once: by what is read here
@@ -119,7 +131,19 @@ def said_of(config: dict[str, Any], folder: Path, site: Place | None = None, sca
     for key in ("model_name", "seqpos_slice"):  # older files say them at the top
         if key in config:
             kept.setdefault(key, config[key])
-    return Said(merged, found, writes, name, kind, k, kept)
+    if kind == "given":
+        kept["architecture"] = name
+    return Said(merged, found, writes, name, kind, k, kept, scale)
+
+
+def _before_lens_3(config: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    """Whether a file is so old that it was trained with TransformerLens 2; that is older than what says no version."""
+    said = [m.get(f"sae_lens_{which}version") for which in ("training_", "") for m in (metadata, config)]
+    version = next((str(v) for v in said if v), None)
+    if version is None:
+        return not metadata  # settings of the place stood at the top
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return match is not None and (int(match[1]), int(match[2])) <= _LENS_2
 
 
 def _place(config: dict[str, Any], keys: tuple[str, ...], folder: Path) -> Spot | None:
@@ -149,7 +173,7 @@ def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, str, int |
     activation function."""
     name = config.get("architecture") or "standard"  # as SAELens reads the configs that are older than the setting
     if not isinstance(name, str) or name not in _KINDS:
-        raise unread(folder, "architecture", name, f"Read are {', '.join(_KINDS)}.")
+        raise unread(folder, "architecture", name, f"{_WHY.get(str(name), '')}Read are {', '.join(_KINDS)}.")
     kwargs = config.get("activation_fn_kwargs") or {}
     asked = {key: config[key] for key in _ACTIVATIONS if config.get(key) is not None}
     top = "topk" in asked.values()
@@ -159,7 +183,8 @@ def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, str, int |
             folder,
             wrong[0],
             asked[wrong[0]],
-            f"{indefinite(name, start=True)} dictionary is read with {' or '.join(fits.get(name, ('relu',)))}.",
+            _WHY.get(str(asked[wrong[0]]), "")
+            + f"{indefinite(name, start=True)} dictionary is read with {' or '.join(fits.get(name, ('relu',)))}.",
         )
     if top:
         name = "topk"
@@ -185,8 +210,14 @@ def _check_settings(config: dict[str, Any], found: Spot | None, writes: Place | 
         if _empty(value) or value is False or value == "none":
             continue
         if key in _HEADS:
-            raise unread(folder, key, value, "No dictionary reads one head alone: it is for all heads of a layer.")
-        if key not in _APPLIED | _IDLE:
+            raise unread(
+                folder, key, value, "It is for one head alone, and read are those of all heads of a layer side by side."
+            )
+        if key in pursuit.SETTINGS and name != pursuit.NAME:
+            raise unread(folder, key, value, f"It belongs to {pursuit.NAME}.")
+        if key == "finetuning_scaling_factor" and name == pursuit.NAME:
+            raise unread(folder, key, value, f"{pursuit.NAME} encodes with the matrix that it decodes with.")
+        if key not in _APPLIED | IDLE:
             raise unread(folder, key, value, advice)
     for key in ("apply_b_dec_to_input", "rescale_acts_by_decoder_norm", "finetuning_scaling_factor"):
         flag(config, key, folder)
@@ -223,7 +254,7 @@ def _coordinates(config: dict[str, Any], found: Spot, writes: Place | None, fold
         touched = [p for p in (found.place, writes) if p is not None and p.site in places]
         if key in _PROCESSED and not touched:
             continue
-        if value is not True or coordinates is None or now not in ("raw", "before RMS gain") or len(touched) > 1:
+        if value is not True or coordinates is None or now not in _UNCHANGED or len(touched) > 1:
             what = f"which changes what {found.place} holds" if places else "and nobody here knows what that does"
             raise AttribError(
                 f"{folder} was trained on a model loaded with {key} = {value!r}, {what}, and is not read here.",
@@ -241,13 +272,29 @@ def _coordinates(config: dict[str, Any], found: Spot, writes: Place | None, fold
     return now
 
 
-def _check_scale(config: dict[str, Any], scale: float | None, folder: Path) -> None:
-    """Raises AttribError where the activations that it was trained on cannot be had from the model's."""
+def _scale(config: dict[str, Any], scale: float | None, name: str, folder: Path) -> float | None:
+    """What the activations that it was trained on are, times the model's; None where they are the model's own, or where
+    a matrix beside the weights says it.
+
+    Raises:
+        AttribError: they cannot be had from the model's, or ``scale`` is no such number.
+    """
     asked = config.get("normalize_activations")
     if _empty(asked) or asked is False or asked in NORMALIZE.values():
-        if scale is None:
-            return
-        raise AttribError(f"{folder} was trained on activations as they are.", f"Leave out scale = {scale!r}.")
+        unscaled(folder, scale)
+        return None
+    if asked == "covariance_whitening" and name != pursuit.NAME and "transcoder" not in name:
+        if (folder / WHITENING).is_file():
+            unscaled(folder, scale)
+            return None
+        raise unread(
+            folder,
+            "normalize_activations",
+            asked,
+            "It was trained on activations times a matrix, which its files do not hold. SAELens keeps it in "
+            f"{WHITENING} beside a checkpoint, and folds it into the weights when training ends: put that file here, "
+            "or take the finished dictionary.",
+        )
     if asked is not True and asked != "expected_average_only_in":
         raise unread(
             folder,
@@ -255,15 +302,23 @@ def _check_scale(config: dict[str, Any], scale: float | None, folder: Path) -> N
             asked,
             "It was trained on activations that were changed by what the files do not hold: take a dictionary without.",
         )
-    if scale is None:
+    kept = scale_beside(folder)
+    if scale is None and kept is None:
         raise unread(
             folder,
             "normalize_activations",
             asked,
             "It was trained on activations times one number, which its files do not say. Give it: "
-            "aw.read_sae(folder, scale=...). SAELens takes sqrt(d_in) / (mean length of an activation).",
+            "aw.read_sae(folder, scale=...). SAELens takes sqrt(d_in) / (mean length of an activation), and keeps it "
+            f"in {SCALER} beside a checkpoint.",
         )
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+    found = kept if scale is None else scale
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
         raise AttribError(
             f"A scale cannot be {scale!r}.", "Give the positive number that activations were multiplied by."
         )
+    if kept is not None and not math.isclose(found, kept, rel_tol=1e-3):
+        raise AttribError(
+            f"You give scale = {found!r}, and the training run kept {kept!r} in {folder}.", "Leave out scale."
+        )
+    return float(found)
