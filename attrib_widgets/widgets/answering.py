@@ -19,8 +19,9 @@ from ..analysis.weights.qk import qk_table
 from ..result import Result, tabled
 from ..words.components import Component, component
 from ..words.errors import AttribError, ComponentError, PositionError
-from .shapes import contract, results
-from .shapes.explorer import lens, why
+from .shapes import contract, heads, opened, results
+from .shapes.explorer import lens
+from .shapes.heads import why
 from .testing import Tester
 from .transport.requests import Operation, Reply
 
@@ -109,10 +110,10 @@ class Answering(Tester):
     def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label = self._row(args)
         pattern = attention(self.run, label).patterns[0]
-        return Reply(container=results.head(label, pattern))
+        return Reply(container=heads.head(label, pattern))
 
     def _op_patterns(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(container=results.small_patterns(small_patterns(self.attribution)))
+        return Reply(container=heads.small_patterns(small_patterns(self.attribution)))
 
     def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label, source = self._row(args), self._position(args, "source")
@@ -124,37 +125,37 @@ class Answering(Tester):
         return Reply(container=why(self.attribution, label, query, key))
 
     def _op_neurons(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.neurons(self._inside(component(self._row(args)))))
+        return Reply(opened.neurons(self._inside(component(self._row(args)))))
 
     def _op_features(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.features(self.attribution.features(self._row(args))))
+        return Reply(opened.features(self.attribution.features(self._row(args))))
 
     def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
         part = component(self._row(args))
-        return Reply(results.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
+        return Reply(opened.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
 
     def _op_concepts(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.concepts(self.concepts()))
+        return Reply(opened.concepts(self.concepts()))
 
     def _op_search(self, job: Job, args: Mapping[str, Any]) -> Reply:
         found = self.concepts().search(str(args.get("query") or ""))
-        return Reply(results.found_features(found, self.attribution.labels))
+        return Reply(opened.found_features(found, self.attribution.labels))
 
     def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.writes(self.attribution.writes(self._row(args), k=results.WRITES)))
+        return Reply(opened.writes(self.attribution.writes(self._row(args), k=opened.WRITES)))
 
     def _op_worked(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(results.printed(self.attribution.worked(self._row(args)).summary()))
 
     def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
         mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"
-        return Reply(results.trace(self.attribution.trace(depth=None, mlps=mlps)))
+        return Reply(opened.trace(self.attribution.trace(depth=None, mlps=mlps)))
 
     def _op_carried(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(container=results.carried(self.attribution))
+        return Reply(container=opened.carried(self.attribution))
 
     def _op_totals(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(container=results.totals(self.attribution.token_totals()))
+        return Reply(container=opened.totals(self.attribution.token_totals()))
 
     def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(container=lens(self.attribution))

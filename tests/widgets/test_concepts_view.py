@@ -8,7 +8,7 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.opening.concepts import UNSAID, Concepts
-from attrib_widgets.widgets.shapes import budget, results
+from attrib_widgets.widgets.shapes import budget, opened
 from attrib_widgets.widgets.transport import wire
 
 SHOWN = {"tab": "", "mode": "concepts"}
@@ -48,9 +48,9 @@ def test_rows_of_the_page_sum_to_the_number(explorer, browser):
 
 
 def test_parts_that_do_not_travel_are_summed(explorer, monkeypatch):
-    monkeypatch.setattr(results, "CONCEPTS", 5)
-    monkeypatch.setattr(results, "PARTS", 2)
-    data = results.concepts(explorer.concepts())
+    monkeypatch.setattr(opened, "CONCEPTS", 5)
+    monkeypatch.setattr(opened, "PARTS", 2)
+    data = opened.concepts(explorer.concepts())
     assert len(data["rows"]) == 5 and summed(data) == pytest.approx(explorer.attribution.actual, abs=1e-5)
     of_heads = [row for row in data["rows"] if "rest" in row]
     assert of_heads and all(row["rest"][1] == explorer.model.n_heads - 2 for row in of_heads)
@@ -91,7 +91,7 @@ def test_the_line_of_the_screen_opens_it_again(explorer):
 def test_an_offline_page_opens_what_it_lists(explorer):
     header, _ = budget.whole(explorer._now)
     data = header["concepts"]
-    assert wire.plain(data) == wire.plain(results.concepts(explorer.concepts()))
+    assert wire.plain(data) == wire.plain(opened.concepts(explorer.concepts()))
     leading = [row for row in data["rows"] if row.get("parts")][: budget.CONCEPT_CARDS]
     for row in leading:
         assert f"{row['parts'][0][0]}/{row['id'].rpartition('/')[2]}" in header["cards"]

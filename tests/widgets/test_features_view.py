@@ -15,6 +15,7 @@ from attrib_widgets.saes.cards import Card
 from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget, results
+from attrib_widgets.widgets.shapes import opened as shapes
 from attrib_widgets.widgets.transport import wire
 from fixtures import families
 from fixtures.dictionaries import identity
@@ -53,7 +54,7 @@ def test_the_features_of_a_row_sum_to_its_bar(opened, browser, kind):
     row = leading(a, kind)
     data = ask(browser(opened), "features", id=row)["data"]
     found = a.features(row)
-    assert data == wire.plain(results.features(found))
+    assert data == wire.plain(shapes.features(found))
     assert summed(data) == pytest.approx(a[row], abs=1e-6 * (1 + float(found.values.abs().sum())))
     sizes = [abs(v) for v in data["values"]]
     assert len(sizes) == 6 and sizes == sorted(sizes, reverse=True)
@@ -76,9 +77,9 @@ def test_the_page_shows_the_table_of_python(opened, browser):
 
 
 def test_more_features_than_are_drawn_are_summed(opened, monkeypatch):
-    monkeypatch.setattr(results, "FEATURES", 2)
+    monkeypatch.setattr(shapes, "FEATURES", 2)
     row = leading(opened.attribution, "mlp")
-    data = results.features(opened.attribution.features(row))
+    data = shapes.features(opened.attribution.features(row))
     assert len(data["numbers"]) == 2 and data["rest_count"] == 4 and data["rest"]
     assert summed(data) == pytest.approx(opened.attribution[row], abs=1e-5)
 
@@ -93,10 +94,10 @@ def test_a_card_travels_around_its_firings(opened, browser):
     assert data["here"][a.position] > 0 and len(data["here"]) == opened.run.n_positions
     assert [token for token, _ in data["up"]] == [token for token, _, _ in card.promoted]
     for shown, firing in zip(data["contexts"], card.contexts, strict=True):
-        first = max(0, firing.position - results.BEFORE)
-        assert shown["tokens"] == firing.tokens[first : firing.position + results.BEHIND + 1]
+        first = max(0, firing.position - shapes.BEFORE)
+        assert shown["tokens"] == firing.tokens[first : firing.position + shapes.BEHIND + 1]
         assert shown["values"][firing.position - first] == pytest.approx(firing.activations[firing.position], rel=1e-3)
-        assert shown["cut"] == [first > 0, firing.position + results.BEHIND + 1 < len(firing.tokens)]
+        assert shown["cut"] == [first > 0, firing.position + shapes.BEHIND + 1 < len(firing.tokens)]
 
 
 @pytest.mark.parametrize("stored", [True, False])
@@ -168,7 +169,7 @@ def test_a_page_brings_the_cards_of_the_leading_rows(opened):
         part = header["features"][row]
         for number in part["numbers"][: budget.CARDS]:
             card = header["cards"][f"{row}/{number}"]
-            assert card == wire.plain(results.card(a.features(row).card(number)))
+            assert card == wire.plain(shapes.card(a.features(row).card(number)))
     assert len(json.dumps(header["cards"])) < 200_000
 
 
@@ -264,7 +265,7 @@ def test_a_card_alone(opened):
     header, _ = wire.unpack(card.view().container)
     assert header["kind"] == "card" and header["name"] == found.labels[0] and header["tokens"] == card.tokens
     assert {key: header[key] for key in ("label", "here", "up")} == {
-        key: wire.plain(results.card(card))[key] for key in ("label", "here", "up")
+        key: wire.plain(shapes.card(card))[key] for key in ("label", "here", "up")
     }
 
 

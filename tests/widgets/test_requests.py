@@ -13,7 +13,7 @@ from attrib_widgets.analysis.attribution.attribute import attribute
 from attrib_widgets.analysis.heads.attention import attention
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
 from attrib_widgets.widgets import explore
-from attrib_widgets.widgets.shapes import results
+from attrib_widgets.widgets.shapes import opened
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.targets import neuron, score
 
@@ -157,7 +157,7 @@ def test_neurons_and_writes(explorer, browser):
     talk = browser(explorer)
     data = answer(talk, "neurons", id="L2.mlp")[0]["data"]
     c = explorer.attribution.neurons(2)
-    assert data == results.neurons(c) and len(data["labels"]) == 12
+    assert data == opened.neurons(c) and len(data["labels"]) == 12
     parts = sum(data["values"]) + data["rest"] + data["bias"] + (data["rounding"] or 0)
     assert parts == pytest.approx(c.total, abs=1e-5)
     assert data["rest_count"] + 12 == c.kinds.count("neuron")

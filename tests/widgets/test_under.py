@@ -11,7 +11,7 @@ from attrib_widgets.analysis.experiments.token_effects import DRAWS, replacement
 from attrib_widgets.analysis.heads.all_heads import head_table
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.widgets.address import UNDERS, Address
-from attrib_widgets.widgets.shapes import budget, results
+from attrib_widgets.widgets.shapes import budget, opened
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import GranularityError
 from attrib_widgets.words.text import number, signed
@@ -43,7 +43,7 @@ def test_what_all_heads_carried_comes_with_the_first_screen_and_closes_on_their_
     assert "totals" not in arrays and "carried" not in header["absent"]
     talk = browser(explorer)
     talk.say("1", "carried")
-    assert talk.buffers("1")[0] == results.carried(a, head_table(a))
+    assert talk.buffers("1")[0] == opened.carried(a, head_table(a))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -51,7 +51,7 @@ def test_what_all_heads_carried_comes_with_the_first_screen_and_closes_on_their_
 def test_the_sum_of_positions_and_biases_is_that_of_the_heads(family_model, name, dtype):
     model = family_model(name, getattr(torch, dtype))
     a = aw.attribute(model.run(families.PROMPT), " Paris")
-    _, arrays = wire.unpack(results.carried(a))
+    _, arrays = wire.unpack(opened.carried(a))
     each = [a.sources(c) for c in a.components if c.kind == "head"]
     assert each
     at = np.zeros(a.run.n_positions)
@@ -68,7 +68,7 @@ def test_what_is_not_known_of_all_heads_is_refused_with_the_reason():
     model = mixed.post_norm_bloom()
     a = aw.attribute(model.run(PROMPT), 5)
     with pytest.raises(GranularityError, match="not known here"):
-        results.carried(a)
+        opened.carried(a)
 
 
 def test_all_paths_are_asked_for_and_travel_with_a_page(explorer, browser):
