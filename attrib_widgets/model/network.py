@@ -17,9 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..words.errors import AnatomyError, GranularityError, ModelError
-from .anatomy.anatomy import Anatomy, Mixer, find, mixer_of, parallel, text_config
+from .anatomy.anatomy import Anatomy, Mixer
 from .anatomy.geometry import Geometry
 from .anatomy.linear import Projection
+from .anatomy.lookup import find, mixer_of, parallel, text_config
 from .anatomy.norms import FrozenNorm, read_norm
 from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, widths
 from .identity.stamp import Key, Stamp, changes, is_of, mark_of, modules_of, named, stamp_of, weight_keys, writable

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...words.errors import AttribError, GranularityError
-from ..anatomy.anatomy import below, find
 from ..anatomy.linear import Projection
+from ..anatomy.lookup import below, find
 from ..anatomy.norms import FrozenNorm
 from ..anatomy.rounding import half_ulp, refuse_above, worst
 from ..identity.steady import during

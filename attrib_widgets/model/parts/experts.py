@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...words.errors import GranularityError
-from ..anatomy.anatomy import Experts, find
+from ..anatomy.anatomy import Experts
+from ..anatomy.lookup import find
 from ..anatomy.rounding import accumulation, half_ulp
 from ..anatomy.weights import device_of
 

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from ...result import Table, render_text
 from ...words.errors import AnatomyError, AttribError, clause
 from ...words.text import power
-from ..anatomy.anatomy import Anatomy, resolved
+from ..anatomy.anatomy import Anatomy
 from ..anatomy.discovery import candidates, own_family
 from ..anatomy.geometry import Geometry, geometry, projections
+from ..anatomy.lookup import resolved
 from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
 from ..anatomy.weights import watched, widths
 from ..identity.belonging import LIMITS

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, ComponentError
-from ..anatomy.anatomy import find
+from ..anatomy.lookup import find
 from ..parts.joins import Joins
 from ..parts.listen import given_to
 from .edits import Edits, edited, rewritten
