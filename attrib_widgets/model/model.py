@@ -29,9 +29,10 @@ from .running.batch import run_many
 from .running.generate import generated_ids
 from .running.memory import estimate, readable, require
 from .running.worker import Job, Worker
-from .selfcheck.check import SelfCheck, causal_check, check_model
+from .selfcheck.check import causal_check, check_model
 from .selfcheck.kinds import kinds_of
 from .selfcheck.levels import Level, named_layers
+from .selfcheck.outcome import SelfCheck
 from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
 from .text.known import read_words
