@@ -12,7 +12,7 @@ from ..anatomy.rounding import accumulation, half_ulp
 
 if TYPE_CHECKING:
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 
 def stream_error(

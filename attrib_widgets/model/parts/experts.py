@@ -18,7 +18,7 @@ from ..anatomy.weights import device_of
 
 if TYPE_CHECKING:
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 
 @dataclass(frozen=True)

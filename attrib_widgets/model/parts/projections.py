@@ -18,7 +18,7 @@ from ..identity.steady import during
 
 if TYPE_CHECKING:
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 
 @dataclass

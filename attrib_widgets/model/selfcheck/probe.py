@@ -11,7 +11,8 @@ from ..identity.stamp import interventions
 from ..parts.closing import stream_error
 from ..tracing.joining import read_joins
 from ..tracing.order import absent_parts, unordered_parts
-from ..tracing.record import Recording, record
+from ..tracing.record import record
+from ..tracing.recording import Recording
 
 if TYPE_CHECKING:
     from ..model import Model
