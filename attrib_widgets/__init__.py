@@ -146,8 +146,8 @@ def _view() -> Any:
 
 def _figure() -> Any:
     """What draws a result: importing the plots registers them."""
-    from .plots import experiments, graphs, surveys  # noqa: F401
-    from .plots.results import figure_of
+    from .plots import experiments, graphs, results, surveys  # noqa: F401
+    from .plots.drawing import figure_of
 
     return figure_of
 
