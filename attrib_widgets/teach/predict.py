@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..result import Table
 from ..widgets.explorer import Explorer
 from ..widgets.question import Question, empty, explain, prompt_like, target_of
-from ..widgets.testing import from_python
+from ..widgets.transport.requests import from_python
 from ..words.errors import AttribError
 from ..words.text import visible
 from .choice import LOCKED

@@ -34,7 +34,7 @@ from ..words.text import safe, visible
 from .passage import given, word_of, written
 from .question import Question
 from .shapes import contract, python
-from .testing import from_python
+from .transport.requests import from_python
 from .transport.traits import Locked
 
 if TYPE_CHECKING:

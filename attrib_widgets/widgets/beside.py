@@ -18,8 +18,7 @@ from .address import Address, about, asked
 from .answering import Answering
 from .question import Explanation, Question, explain
 from .shapes import contract, results
-from .testing import from_python
-from .transport.requests import Operation, Reply
+from .transport.requests import Operation, Reply, from_python
 from .transport.traits import Locked
 
 #: What stands for the comparison prompt of the question itself.

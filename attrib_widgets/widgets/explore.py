@@ -15,7 +15,7 @@ from .address import Address
 from .explorer import Explorer
 from .passage import Passage, given
 from .question import Question, blaming, empty, explain, prompt_like, target_of
-from .testing import from_python
+from .transport.requests import from_python
 
 
 @steady(end=False)

@@ -28,9 +28,8 @@ from .question import Explanation, Question, explain
 from .shapes import contract, experiments
 from .shapes.budget import first_draw, whole
 from .shapes.text import with_passage
-from .testing import from_python
 from .transport import saving, wire
-from .transport.requests import Operation, Reply, Request
+from .transport.requests import Operation, Reply, Request, from_python
 from .writing import Writing, shown
 
 #: What a person may want to set, and what to write instead.

@@ -22,7 +22,7 @@ from ..words.targets import Target
 from ..words.text import kind_of
 from .shapes import contract, experiments, results
 from .transport import wire
-from .transport.requests import Reply
+from .transport.requests import Reply, from_python
 from .transport.traits import Locked
 from .transport.view import View
 
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from ..analysis.verdicts.sets import Circuit
     from .memory import Memory
     from .question import Explanation
-
-
-def from_python() -> Job:
-    """A job that only carries progress and cancel, for what is asked from Python."""
-    return Job(lambda job: None)
 
 
 class Chosen(Locked, t.List):  # type: ignore[type-arg]

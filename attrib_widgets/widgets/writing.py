@@ -13,7 +13,7 @@ from .filling import Filling
 from .passage import WRITTEN, Passages, left_out, word_of, written
 from .question import Question, asked
 from .shapes.text import word
-from .testing import from_python
+from .transport.requests import from_python
 
 if TYPE_CHECKING:
     from ..analysis.attribution.phrases import PhraseAttribution
