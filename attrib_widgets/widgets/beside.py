@@ -14,9 +14,9 @@ from ..model.running.worker import Job
 from ..words.errors import AttribError, warn
 from ..words.targets import Target
 from ..words.text import kind_of
-from .address import Address, about, asked
 from .answering import Answering
-from .question import Explanation, Question, explain
+from .questions.address import Address, about, asked
+from .questions.question import Explanation, Question, explain
 from .shapes import contract, results
 from .transport.requests import Operation, Reply, from_python
 from .transport.traits import Locked

@@ -20,7 +20,7 @@ from ..saes.cards import Card
 from .explorer import Explorer
 from .graphs import GraphView
 from .phrase import PhraseView
-from .question import Explanation, Question
+from .questions.question import Explanation, Question
 from .shapes import experiments, opened, own, results
 from .surveys import SurveyView
 from .transport.view import View

@@ -18,13 +18,13 @@ from ..words.components import ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
 from ..words.text import safe
-from .address import Address
-from .address import asked as asked_of
 from .beside import COMPARED
 from .guessing import Guessing
-from .memory import Memory
-from .passage import Passage, Passages
-from .question import Explanation, Question, explain
+from .questions.address import Address
+from .questions.address import asked as asked_of
+from .questions.memory import Memory
+from .questions.passage import Passage, Passages
+from .questions.question import Explanation, Question, explain
 from .shapes import contract, experiments
 from .shapes.budget import first_draw, whole
 from .shapes.text import with_passage

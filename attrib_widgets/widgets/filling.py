@@ -14,7 +14,7 @@ from .transport import wire
 
 if TYPE_CHECKING:
     from ..model.running.worker import Idle, Job
-    from .question import Explanation
+    from .questions.question import Explanation
     from .shapes.budget import Further
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
     from ..analysis.verdicts.rules import Thresholds
     from ..analysis.verdicts.sets import Circuit
-    from .memory import Memory
-    from .question import Explanation
+    from .questions.memory import Memory
+    from .questions.question import Explanation
 
 
 class Chosen(Locked, t.List):  # type: ignore[type-arg]

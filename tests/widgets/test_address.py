@@ -10,7 +10,7 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.demo import CORRUPTED, PROMPT
-from attrib_widgets.widgets.address import FIELDS, MODES, TABS, Address
+from attrib_widgets.widgets.questions.address import FIELDS, MODES, TABS, Address
 from attrib_widgets.words.errors import AttribError
 
 QUESTIONS = {

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.widgets.address import Address
+from attrib_widgets.widgets.questions.address import Address
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError
 

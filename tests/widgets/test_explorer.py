@@ -19,8 +19,9 @@ from attrib_widgets.analysis.opening.results import Contributions, Writes
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
 from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.edits import Edit
-from attrib_widgets.widgets import explore, memory
+from attrib_widgets.widgets import explore
 from attrib_widgets.widgets import explorer as module
+from attrib_widgets.widgets.questions import memory
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError
 from attrib_widgets.words.targets import log_prob, logit, logit_diff, score

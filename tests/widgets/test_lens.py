@@ -10,7 +10,7 @@ import pytest
 import attrib_widgets as aw
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
-from attrib_widgets.widgets.question import Encoded
+from attrib_widgets.widgets.questions.question import Encoded
 from attrib_widgets.widgets.shapes import budget, results
 from attrib_widgets.widgets.shapes.budget import Rest
 from attrib_widgets.widgets.transport import wire

@@ -9,7 +9,8 @@ import attrib_widgets as aw
 from attrib_widgets.analysis.attribution.attribute import attribute
 from attrib_widgets.analysis.experiments.pairs import rivals_of
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
-from attrib_widgets.widgets import contrast, explore
+from attrib_widgets.widgets import explore
+from attrib_widgets.widgets.questions import contrast
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import ComponentError
 from attrib_widgets.words.targets import log_prob, logit, logit_diff

@@ -10,7 +10,7 @@ import attrib_widgets as aw
 from attrib_widgets.analysis.experiments.token_effects import DRAWS, replacements
 from attrib_widgets.analysis.heads.all_heads import head_table
 from attrib_widgets.demo import PROMPT, TARGET
-from attrib_widgets.widgets.address import UNDERS, Address
+from attrib_widgets.widgets.questions.address import UNDERS, Address
 from attrib_widgets.widgets.shapes import budget, opened
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import GranularityError

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...model.running.worker import Job
     from ...words.components import Component
-    from ..question import Explanation
+    from ..questions.question import Explanation
 
 #: Bytes of one state: an offline page holds it in base64 beside the bundle, 2 MB in all.
 BUDGET = 1_400_000

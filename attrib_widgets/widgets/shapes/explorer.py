@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
     from ...words.components import Component
-    from ..question import Explanation
+    from ..questions.question import Explanation
 
 CANDIDATES = 6
 #: Predictions that the lens shows at every layer and position.

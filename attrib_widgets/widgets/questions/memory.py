@@ -6,13 +6,13 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-from ..analysis.heads.held import held_bytes
-from ..model.run import Run
-from ..words.errors import AttribError
+from ...analysis.heads.held import held_bytes
+from ...model.run import Run
+from ...words.errors import AttribError
+from ..shapes import contract
+from ..shapes.explorer import target
+from ..transport.wire import Stored
 from .question import Explanation, PromptLike, Question, asked_from_end
-from .shapes import contract
-from .shapes.explorer import target
-from .transport.wire import Stored
 
 #: Recent answers that going back finds again, and the memory their recordings may take.
 KEPT = 12

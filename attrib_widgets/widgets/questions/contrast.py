@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import demo
-from ..analysis.experiments.common import common_said, single_logit
-from ..analysis.experiments.pairs import rivals_of
-from ..words.targets import AnyTarget, logit_diff
-from ..words.text import visible
+from ... import demo
+from ...analysis.experiments.common import common_said, single_logit
+from ...analysis.experiments.pairs import rivals_of
+from ...words.targets import AnyTarget, logit_diff
+from ...words.text import visible
 
 if TYPE_CHECKING:
-    from ..model.run import Run
+    from ...model.run import Run
 
 #: So many prompts of the model's own are tried for one that is answered otherwise.
 TRIED = 4

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, urlencode
 
 import traitlets as t
 
-from ..model.run import Run
-from ..words.components import component
-from ..words.errors import AttribError, warn
-from ..words.targets import (
+from ...model.run import Run
+from ...words.components import component
+from ...words.errors import AttribError, warn
+from ...words.targets import (
     AnyTarget,
     FeatureTarget,
     NeuronTarget,
@@ -30,16 +30,16 @@ from ..words.targets import (
     phrase,
     score,
 )
-from ..words.text import safe, visible
+from ...words.text import safe, visible
+from ..shapes import contract, python
+from ..transport.requests import from_python
+from ..transport.traits import Locked
 from .passage import given, word_of, written
 from .question import Question
-from .shapes import contract, python
-from .transport.requests import from_python
-from .transport.traits import Locked
 
 if TYPE_CHECKING:
-    from ..analysis.attribution.attribution import Attribution
-    from ..model.model import Model
+    from ...analysis.attribution.attribution import Attribution
+    from ...model.model import Model
     from .passage import Passage
     from .question import Explanation, PromptLike
 

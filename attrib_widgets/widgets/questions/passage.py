@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.attribution.phrases import PhraseAttribution, attribute_phrase
-from ..words.components import whole
-from ..words.errors import AttribError, PositionError
-from ..words.targets import AnyTarget, Phrase, Target, log_prob, logit
+from ...analysis.attribution.phrases import PhraseAttribution, attribute_phrase
+from ...words.components import whole
+from ...words.errors import AttribError, PositionError
+from ...words.targets import AnyTarget, Phrase, Target, log_prob, logit
+from ..shapes.text import phrase as packed
 from .question import PromptLike, Question, blaming
-from .shapes.text import phrase as packed
 
 if TYPE_CHECKING:
-    from ..model.model import Model
-    from ..model.run import Run
-    from ..model.running.worker import Job
+    from ...model.model import Model
+    from ...model.run import Run
+    from ...model.running.worker import Job
 
 #: How many tokens the model writes where nothing is said.
 WRITTEN = 8

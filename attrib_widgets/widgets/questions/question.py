@@ -12,27 +12,27 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.attribution.attribute import attribute
-from ..analysis.attribution.attribution import Attribution, attribute_resolved
-from ..analysis.attribution.inside import folded
-from ..model.identity.steady import steady
-from ..model.run import Run
-from ..model.text.chat import is_chat
-from ..words.errors import AttribError
-from ..words.targets import Target, as_target, feature, logit, logit_diff, names_feature, neuron, rather_than
+from ...analysis.attribution.attribute import attribute
+from ...analysis.attribution.attribution import Attribution, attribute_resolved
+from ...analysis.attribution.inside import folded
+from ...model.identity.steady import steady
+from ...model.run import Run
+from ...model.text.chat import is_chat
+from ...words.errors import AttribError
+from ...words.targets import Target, as_target, feature, logit, logit_diff, names_feature, neuron, rather_than
 from .contrast import Contrast, contrast_of
 
 if TYPE_CHECKING:
-    from ..analysis.experiments.token_effects import TokenEffects
-    from ..analysis.lens.tuned_lens import TunedLens
-    from ..analysis.verdicts.findings import Verification
-    from ..model.model import Model
-    from ..model.running.worker import Job
-    from ..words.targets import AnyTarget
-    from .shapes.budget import Further
-    from .shapes.contract import Field
-    from .shapes.explorer import Parts
-    from .transport.wire import Stored
+    from ...analysis.experiments.token_effects import TokenEffects
+    from ...analysis.lens.tuned_lens import TunedLens
+    from ...analysis.verdicts.findings import Verification
+    from ...model.model import Model
+    from ...model.running.worker import Job
+    from ...words.targets import AnyTarget
+    from ..shapes.budget import Further
+    from ..shapes.contract import Field
+    from ..shapes.explorer import Parts
+    from ..transport.wire import Stored
 
 PromptLike = str | tuple[int, ...] | Run
 
@@ -51,7 +51,7 @@ class Question:
 
 @dataclass
 class Encoded:
-    """An explanation as the browser reads it, in the order in which a person looks (see :mod:`.shapes.budget`).
+    """An explanation as the browser reads it, in the order in which a person looks (see :mod:`..shapes.budget`).
 
     ``draw`` is by the version of the model's dictionaries, ``rest`` by whether an offline page gets it
     and by its lens, too.
