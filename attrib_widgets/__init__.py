@@ -102,7 +102,7 @@ _HOMES = {
     "Anatomy": "model.anatomy.anatomy",
     "QKV": "model.anatomy.anatomy",
     "explore": "widgets.explore",
-    "Explorer": "widgets.explorer",
+    "Explorer": "widgets.explorer.explorer",
     "AttribError": "words.errors",
     "ComponentError": "words.errors",
     "TargetError": "words.errors",
@@ -257,7 +257,7 @@ if TYPE_CHECKING:
     from .saes.making import make_cards as make_cards
     from .saes.sae import SAE as SAE
     from .widgets.explore import explore as explore
-    from .widgets.explorer import Explorer as Explorer
+    from .widgets.explorer.explorer import Explorer as Explorer
     from .words.components import Component as Component
     from .words.components import component as component
     from .words.errors import AnatomyError as AnatomyError

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..result import Table
-from ..widgets.explorer import Explorer
+from ..widgets.explorer.explorer import Explorer
 from ..widgets.questions.question import Question, empty, explain, prompt_like, target_of
 from ..widgets.transport.requests import from_python
 from ..words.errors import AttribError

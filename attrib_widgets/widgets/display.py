@@ -17,7 +17,7 @@ from ..analysis.survey.result import Survey
 from ..analysis.verdicts.findings import Verification
 from ..result import Result, tabled, view_of
 from ..saes.cards import Card
-from .explorer import Explorer
+from .explorer.explorer import Explorer
 from .graphs import GraphView
 from .phrase import PhraseView
 from .questions.question import Explanation, Question

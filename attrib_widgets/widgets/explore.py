@@ -11,7 +11,7 @@ from ..model.model import Model, load
 from ..model.run import Run
 from ..words.errors import AttribError
 from ..words.targets import Phrase
-from .explorer import Explorer
+from .explorer.explorer import Explorer
 from .questions.address import Address
 from .questions.passage import Passage, given
 from .questions.question import Question, blaming, empty, explain, prompt_like, target_of

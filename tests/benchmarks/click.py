@@ -28,7 +28,7 @@ CLICK = """id => new Promise(done => {
 
 def made(folder: Path, tokens: int) -> Path:
     """The page of an explorer."""
-    from attrib_widgets.widgets.explorer import Explorer
+    from attrib_widgets.widgets.explorer.explorer import Explorer
     from attrib_widgets.widgets.questions.question import Explanation, Question
     from attrib_widgets.widgets.shapes import budget
 

@@ -20,7 +20,7 @@ from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
 from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.edits import Edit
 from attrib_widgets.widgets import explore
-from attrib_widgets.widgets import explorer as module
+from attrib_widgets.widgets.explorer import explorer as module
 from attrib_widgets.widgets.questions import memory
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError

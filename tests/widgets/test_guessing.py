@@ -6,7 +6,7 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.demo import CORRUPTED, PROMPT
-from attrib_widgets.widgets.guessing import Guess
+from attrib_widgets.widgets.explorer.guessing import Guess
 from attrib_widgets.words.text import number, signed
 
 

@@ -224,7 +224,7 @@ def test_what_is_no_list_of_rows_says_so(explorer, wrong):
 def test_another_set_cancels_the_one_before_and_another_question_keeps_the_rows(explorer, browser, demo, monkeypatch):
     import threading
 
-    from attrib_widgets.widgets import testing
+    from attrib_widgets.widgets.explorer import testing
 
     inside, opened, measure = threading.Event(), threading.Event(), testing.without
 

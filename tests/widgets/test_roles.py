@@ -23,7 +23,7 @@ def test_roles_are_those_of_the_call_and_computed_once(explorer, talk, monkeypat
     last = ask(talk, "roles")
     found = aw.head_roles(explorer.model, tasks=False)
     assert last["data"] == {"heads": found.letters(), "table": results.printed(found.summary())}
-    monkeypatch.setattr("attrib_widgets.widgets.answering.head_roles", None)
+    monkeypatch.setattr("attrib_widgets.widgets.explorer.answering.head_roles", None)
     assert ask(talk, "roles")["data"] == last["data"]
 
 
@@ -54,7 +54,7 @@ def test_what_cannot_be_asked_is_an_answer_with_a_hint(talk):
 
 
 def test_of_large_models_the_page_measures_patterns_alone(explorer, talk, monkeypatch):
-    monkeypatch.setattr("attrib_widgets.widgets.answering.LIVE_EIGENVALUES", 0)
+    monkeypatch.setattr("attrib_widgets.widgets.explorer.answering.LIVE_EIGENVALUES", 0)
     explorer.model.forget()  # another test may have asked for all of them
     names = [row[1] for row in ask(talk, "roles")["data"]["table"]["rows"]]
     assert "induction" in names and "copying" not in names

@@ -111,7 +111,7 @@ def test_another_word_is_tested_once_with_its_cost(explorer, browser):
 
 
 def test_a_cancelled_experiment_is_not_kept(explorer, browser, monkeypatch):
-    from attrib_widgets.widgets import testing
+    from attrib_widgets.widgets.explorer import testing
 
     real = testing.token_effects
 

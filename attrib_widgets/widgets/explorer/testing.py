@@ -7,32 +7,32 @@ from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
 
-from ..analysis.experiments.ablation import ablate
-from ..analysis.experiments.patching import Patching, patch
-from ..analysis.experiments.token_effects import TokenEffects, token_effects
-from ..analysis.verdicts.chosen import Without, said, without
-from ..analysis.verdicts.circuit import circuit, planned
-from ..analysis.verdicts.verify import verify
-from ..model.running.worker import Job
-from ..result import strongest, tabled
-from ..words.components import Component, ComponentLike, component
-from ..words.errors import AttribError, ComponentError
-from ..words.several import named
-from ..words.targets import Target
-from ..words.text import kind_of
-from .shapes import contract, experiments, results
-from .transport import wire
-from .transport.requests import Reply, from_python
-from .transport.traits import Locked
-from .transport.view import View
+from ...analysis.experiments.ablation import ablate
+from ...analysis.experiments.patching import Patching, patch
+from ...analysis.experiments.token_effects import TokenEffects, token_effects
+from ...analysis.verdicts.chosen import Without, said, without
+from ...analysis.verdicts.circuit import circuit, planned
+from ...analysis.verdicts.verify import verify
+from ...model.running.worker import Job
+from ...result import strongest, tabled
+from ...words.components import Component, ComponentLike, component
+from ...words.errors import AttribError, ComponentError
+from ...words.several import named
+from ...words.targets import Target
+from ...words.text import kind_of
+from ..shapes import contract, experiments, results
+from ..transport import wire
+from ..transport.requests import Reply, from_python
+from ..transport.traits import Locked
+from ..transport.view import View
 
 if TYPE_CHECKING:
-    from ..analysis.attribution.attribution import Attribution
-    from ..analysis.verdicts.findings import Verification
-    from ..analysis.verdicts.rules import Thresholds
-    from ..analysis.verdicts.sets import Circuit
-    from .questions.memory import Memory
-    from .questions.question import Explanation
+    from ...analysis.attribution.attribution import Attribution
+    from ...analysis.verdicts.findings import Verification
+    from ...analysis.verdicts.rules import Thresholds
+    from ...analysis.verdicts.sets import Circuit
+    from ..questions.memory import Memory
+    from ..questions.question import Explanation
 
 
 class Chosen(Locked, t.List):  # type: ignore[type-arg]

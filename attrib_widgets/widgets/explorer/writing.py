@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..words.errors import AttribError
-from ..words.targets import Target, logit
+from ...words.errors import AttribError
+from ...words.targets import Target, logit
+from ..questions.address import Looking
+from ..questions.passage import WRITTEN, Passages, left_out, word_of, written
+from ..questions.question import Question, asked
+from ..shapes.text import word
+from ..transport.requests import from_python
 from .filling import Filling
-from .questions.address import Looking
-from .questions.passage import WRITTEN, Passages, left_out, word_of, written
-from .questions.question import Question, asked
-from .shapes.text import word
-from .transport.requests import from_python
 
 if TYPE_CHECKING:
-    from ..analysis.attribution.phrases import PhraseAttribution
-    from ..model.running.worker import Job
-    from .questions.passage import Passage
+    from ...analysis.attribution.phrases import PhraseAttribution
+    from ...model.running.worker import Job
+    from ..questions.passage import Passage
 
 
 def shown(all: bool, looking: Mapping[str, Any] | None = None) -> dict[str, Any]:

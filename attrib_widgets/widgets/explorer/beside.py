@@ -8,18 +8,18 @@ from typing import Any
 
 import traitlets as t
 
-from ..analysis.attribution.attribution import Attribution
-from ..analysis.comparing.compare import Comparison, compare
-from ..model.running.worker import Job
-from ..words.errors import AttribError, warn
-from ..words.targets import Target
-from ..words.text import kind_of
+from ...analysis.attribution.attribution import Attribution
+from ...analysis.comparing.compare import Comparison, compare
+from ...model.running.worker import Job
+from ...words.errors import AttribError, warn
+from ...words.targets import Target
+from ...words.text import kind_of
+from ..questions.address import Address, about, asked
+from ..questions.question import Explanation, Question, explain
+from ..shapes import contract, results
+from ..transport.requests import Operation, Reply, from_python
+from ..transport.traits import Locked
 from .answering import Answering
-from .questions.address import Address, about, asked
-from .questions.question import Explanation, Question, explain
-from .shapes import contract, results
-from .transport.requests import Operation, Reply, from_python
-from .transport.traits import Locked
 
 #: What stands for the comparison prompt of the question itself.
 COMPARED = "compared"

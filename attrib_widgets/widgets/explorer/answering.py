@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.heads.all_heads import small_patterns
-from ..analysis.heads.attention import attention
-from ..analysis.opening.features import opened_row
-from ..analysis.opening.results import Contributions
-from ..analysis.opening.totals import MLPs
-from ..analysis.roles.contexts import head_contexts
-from ..analysis.roles.definitions import CIRCUIT, PATTERN
-from ..analysis.roles.roles import head_roles
-from ..analysis.weights.composition import composition
-from ..analysis.weights.ov import ov_table
-from ..analysis.weights.qk import qk_table
-from ..result import Result, tabled
-from ..words.components import Component, component
-from ..words.errors import AttribError, ComponentError, PositionError
-from .shapes import contract, heads, opened, results
-from .shapes.explorer import lens
-from .shapes.heads import why
+from ...analysis.heads.all_heads import small_patterns
+from ...analysis.heads.attention import attention
+from ...analysis.opening.features import opened_row
+from ...analysis.opening.results import Contributions
+from ...analysis.opening.totals import MLPs
+from ...analysis.roles.contexts import head_contexts
+from ...analysis.roles.definitions import CIRCUIT, PATTERN
+from ...analysis.roles.roles import head_roles
+from ...analysis.weights.composition import composition
+from ...analysis.weights.ov import ov_table
+from ...analysis.weights.qk import qk_table
+from ...result import Result, tabled
+from ...words.components import Component, component
+from ...words.errors import AttribError, ComponentError, PositionError
+from ..shapes import contract, heads, opened, results
+from ..shapes.explorer import lens
+from ..shapes.heads import why
+from ..transport.requests import Operation, Reply
 from .testing import Tester
-from .transport.requests import Operation, Reply
 
 if TYPE_CHECKING:
-    from ..analysis.attribution.attribution import Attribution
-    from ..analysis.opening.concepts import Concepts
-    from ..model.model import Model
-    from ..model.run import Run
-    from ..model.running.worker import Job
+    from ...analysis.attribution.attribution import Attribution
+    from ...analysis.opening.concepts import Concepts
+    from ...model.model import Model
+    from ...model.run import Run
+    from ...model.running.worker import Job
 
 #: Heads times the cube of their width for which the page measures circuit roles as well: about a minute.
 LIVE_EIGENVALUES = 5e7

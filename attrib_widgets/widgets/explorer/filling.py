@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
+from ..shapes import contract
+from ..shapes.budget import Rest, first_screen
+from ..transport import wire
 from .beside import Beside
-from .shapes import contract
-from .shapes.budget import Rest, first_screen
-from .transport import wire
 
 if TYPE_CHECKING:
-    from ..model.running.worker import Idle, Job
-    from .questions.question import Explanation
-    from .shapes.budget import Further
+    from ...model.running.worker import Idle, Job
+    from ..questions.question import Explanation
+    from ..shapes.budget import Further
 
 
 class Filling(Beside):

@@ -7,29 +7,29 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
-from ..analysis.attribution.attribution import Attribution
-from ..analysis.heads.attention import attention
-from ..analysis.opening.features import opened_row
-from ..model.identity.steady import steady
-from ..model.run import Run
-from ..model.running.worker import Job
-from ..result import Result, Table, tabled
-from ..words.components import ComponentLike, component
-from ..words.errors import AttribError, ComponentError, ModelError, PositionError
-from ..words.targets import Target
-from ..words.text import safe
+from ...analysis.attribution.attribution import Attribution
+from ...analysis.heads.attention import attention
+from ...analysis.opening.features import opened_row
+from ...model.identity.steady import steady
+from ...model.run import Run
+from ...model.running.worker import Job
+from ...result import Result, Table, tabled
+from ...words.components import ComponentLike, component
+from ...words.errors import AttribError, ComponentError, ModelError, PositionError
+from ...words.targets import Target
+from ...words.text import safe
+from ..questions.address import Address
+from ..questions.address import asked as asked_of
+from ..questions.memory import Memory
+from ..questions.passage import Passage, Passages
+from ..questions.question import Explanation, Question, explain
+from ..shapes import contract, experiments
+from ..shapes.budget import first_draw, whole
+from ..shapes.text import with_passage
+from ..transport import saving, wire
+from ..transport.requests import Operation, Reply, Request, from_python
 from .beside import COMPARED
 from .guessing import Guessing
-from .questions.address import Address
-from .questions.address import asked as asked_of
-from .questions.memory import Memory
-from .questions.passage import Passage, Passages
-from .questions.question import Explanation, Question, explain
-from .shapes import contract, experiments
-from .shapes.budget import first_draw, whole
-from .shapes.text import with_passage
-from .transport import saving, wire
-from .transport.requests import Operation, Reply, Request, from_python
 from .writing import Writing, shown
 
 #: What a person may want to set, and what to write instead.

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import traitlets as t
 
-from ..analysis.attribution.phrases import chance
-from ..result import strongest
-from ..words.components import component, whole
-from ..words.errors import AttribError, ComponentError, PositionError, TargetError
-from ..words.text import number, percent, signed, visible
+from ...analysis.attribution.phrases import chance
+from ...result import strongest
+from ...words.components import component, whole
+from ...words.errors import AttribError, ComponentError, PositionError, TargetError
+from ...words.text import number, percent, signed, visible
+from ..transport.traits import Locked
 from .answering import Answering
-from .transport.traits import Locked
 
 if TYPE_CHECKING:
-    from .shapes import contract
+    from ..shapes import contract
 
 #: What is hidden where each kind of guess is asked for.
 COVERS: dict[str, tuple[contract.Part, ...]] = {
