@@ -14,7 +14,8 @@ from ...model.running.worker import Job
 from ...words.errors import AttribError, warn
 from ...words.targets import Target
 from ...words.text import kind_of
-from ..questions.address import Address, about, asked
+from ..questions.address import Address
+from ..questions.asked import about, asked
 from ..questions.question import Explanation, Question, explain
 from ..shapes import contract, results
 from ..transport.requests import Operation, Reply, from_python

@@ -19,7 +19,7 @@ from ...words.errors import AttribError, ComponentError, ModelError, PositionErr
 from ...words.targets import Target
 from ...words.text import safe
 from ..questions.address import Address
-from ..questions.address import asked as asked_of
+from ..questions.asked import asked as asked_of
 from ..questions.memory import Memory
 from ..questions.passage import Passage, Passages
 from ..questions.question import Explanation, Question, explain
