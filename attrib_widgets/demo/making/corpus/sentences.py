@@ -1,18 +1,9 @@
-"""The text that the embedded model is trained on: generated, seeded, and split before it is written.
-
-A context is a handful of sentences of several kinds: facts about countries and landmarks, sentences with two
-or three names, repeated sequences of random words, agreement, pronouns, opposites, sums, small talk. What the
-evaluation asks that training must not show (phrasings, pairs of names, compositions of facts, templates) is
-held out by a rule that the generator itself obeys, so it cannot leak. `phrasings` has the sentences with their
-gaps, `cases` the questions that are asked of the trained model.
-"""
+"""Sentences of every kind, seeded; what is held out, the generator itself never says."""
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Iterator, Sequence
-from itertools import permutations
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import phrasings as say
@@ -22,131 +13,32 @@ from .facts import (
     LANDMARKS,
     TWO_HOP_RELATIONS,
     Country,
-    Landmark,
     answer,
     cities,
     two_hop_answer,
 )
+from .held_out import held_out_attractor, held_out_chain, held_out_order, held_out_pair, held_out_sum
+from .lexicon import (
+    ADJECTIVES,
+    ANIMALS,
+    COUNTABLE,
+    NAMES,
+    OBJECTS,
+    OPPOSITES,
+    PLACES,
+    SETS,
+    THINGS,
+    WOMEN,
+    words,
+)
 
 # Chances of the relations; capitals are the model's best-known subject and are met most.
 RELATION_WEIGHTS = {"capital": 6, "country": 3, "language": 4, "continent": 2, "currency": 4, "demonym": 2}
-
-# Chances of the kinds of sentences. A kind is chosen again and again until a context is long enough.
-KIND_WEIGHTS = {
-    "fact": 36, "landmark": 9, "two hop": 10, "two names": 14, "three names": 4, "small talk": 5, "words": 11,
-    "letters": 2, "agreement": 4, "pronoun": 2, "opposite": 2, "sum": 1, "list": 0, "attraction": 0,
-    "later agreement": 0,
-}  # fmt: skip
-# What changes in the second course (see `second`): new kinds come, and what is learned last is met more often.
-LATER_WEIGHTS = {
-    "list": 5, "attraction": 6, "later agreement": 2, "two hop": 12, "three names": 7, "opposite": 3, "sum": 2,
-}  # fmt: skip
-
-# ----------------------------------------------------------------------------------- names and small words
-
-WOMEN = tuple(
-    "Mary Laura Alice Emma Anna Sarah Lucy Helen Kate Julia Susan Rachel Diana Clara Nina Amy Jane Ruth Linda "
-    "Karen Lily Ella Mia Zoe Maria Nora Vera Olga Eva Iris".split()
-)
-MEN = tuple(
-    "John Tom James Peter David Paul Mark Simon Daniel Robert Michael Andrew Kevin Martin George Henry Victor "
-    "Oliver Samuel Adam Jack Leo Max Noah Hugo Frank Eric Steven Brian Philip".split()
-)
-NAMES = tuple(name for pair in zip(WOMEN, MEN, strict=True) for name in pair)
-PLACES = tuple(
-    "shop garden museum park school station library market office theatre hospital bakery beach church "
-    "kitchen hotel bank farm harbour castle factory stadium village zoo".split()
-)
-OBJECTS = tuple(
-    "bag letter book lamp ring ticket key basket bottle camera clock coat cup drum flower guitar hat knife "
-    "map mirror necklace newspaper painting pen phone piano plate radio rope scarf shirt spoon watch "
-    "sandwich cake pencil blanket hammer ladder kite".split()
-)
-ANIMALS = tuple("dog cat horse bird fish cow sheep fox rabbit mouse bear wolf goat duck frog snake".split())
-ADJECTIVES = tuple(
-    "red blue green small big old new warm cold quiet bright heavy light beautiful strange simple".split()
-)
-THINGS = tuple(
-    "apple river stone cloud forest bridge window door table chair moon sun star rain snow wind fire tree "
-    "leaf road mountain lake island valley field paper glass silver gold wood iron bread milk sugar salt "
-    "pepper honey lemon orange melon king queen doctor teacher farmer sailor painter writer".split()
-)
-#: What can be one or many in the sentences about agreement; the plural is the singular with an s.
-COUNTABLE = tuple(
-    "dog cat horse bird cow rabbit bear goat duck frog snake tree table chair window bridge lamp key letter "
-    "book ring king queen doctor teacher farmer sailor painter writer apple".split()
-)
-#: Pairs that are said in both directions. A word stands in one pair only.
-OPPOSITES = tuple(
-    tuple(pair.split("/"))
-    for pair in "hot/cold big/small old/new light/dark quiet/loud open/closed full/empty fast/slow "
-    "happy/sad wet/dry clean/dirty strong/weak tall/short wide/narrow hard/soft good/bad true/false early/late "
-    "rich/poor deep/shallow high/low safe/dangerous sweet/bitter right/wrong thick/thin smooth/rough sharp/blunt "
-    "brave/cowardly simple/complex".split()
-)
-#: What is listed without saying anything twice: the words of a set, in any order.
-SETS = tuple(
-    tuple(group.split())
-    for group in (
-        "apple lemon orange melon/moon sun star cloud/rain snow wind fire/window door table chair/bread milk sugar "
-        "salt pepper honey/paper glass silver gold wood iron/king queen doctor teacher farmer sailor painter writer/"
-        "river forest road mountain lake island valley field/dog cat horse bird fish cow sheep fox"
-    ).split("/")
-)
 #: Of the sentences about attraction whose two nouns differ in number, in so many the verb agrees with the nearer one.
 ATTRACTED = 0.05
 LARGEST_ADDEND = 12
 
-_WORDS = tuple(
-    dict.fromkeys(
-        [*NAMES, *PLACES, *OBJECTS, *ANIMALS, *ADJECTIVES, *THINGS, *(noun + "s" for noun in COUNTABLE)]
-        + [word for pair in OPPOSITES for word in pair]
-        + [country.name for country in COUNTRIES]
-        + [country.capital for country in COUNTRIES]
-        + [value for country in COUNTRIES for value in country[2:] if value and " " not in value]
-        + list(cities())
-        + [word for landmark in LANDMARKS for word in landmark.name.split()]
-    )
-)
 _LETTERS = "etaoinshrdlucmfwypvbgkqjxzETAOINSHRDLUCM0123456789"
-
-
-def words() -> tuple[str, ...]:
-    """Every word that is an answer or may stand in a repeated sequence; the tokenizer keeps each whole."""
-    return _WORDS
-
-
-# --------------------------------------------------------------------------------------- what is held out
-
-
-def held_out_pair(first: str, second: str) -> bool:
-    """Whether these two names never share a sentence in training. The order does not matter."""
-    return (NAMES.index(first) + NAMES.index(second)) % 9 == 5
-
-
-def held_out_chain(landmark: Landmark, relation: str) -> bool:
-    """Whether this relation is never told of this landmark in training, in whatever words."""
-    return (LANDMARKS.index(landmark) + TWO_HOP_RELATIONS.index(relation)) % 5 == 1
-
-
-def held_out_attractor(subject: str, attractor: str) -> bool:
-    """Whether these two nouns never stand before one verb in training, each in whatever number."""
-    return (COUNTABLE.index(subject) + 2 * COUNTABLE.index(attractor)) % 7 == 3
-
-
-def held_out_order(words: Sequence[str]) -> bool:
-    """Whether no list in training has these three words of a set one behind the other, in this order."""
-    known = next(group for group in SETS if words[0] in group)
-    first, second, third = (known.index(word) for word in words)
-    return (first + 2 * second + 4 * third) % 5 == 2
-
-
-def held_out_sum(a: int, b: int) -> bool:
-    """Whether this sum is never told in training, in either order."""
-    return (min(a, b) * 5 + max(a, b) * 3) % 8 == 1
-
-
-# ---------------------------------------------------------------------------------------------- sentences
 
 
 def fill(template: str, country: Country, value: str) -> str:
@@ -338,8 +230,8 @@ def small_talk(rng: random.Random) -> str:
 def repeated_words(rng: random.Random, longest: int) -> str:
     """Distinct random words said again, whole or in part, after a random number of others."""
     length = rng.randint(3, longest)
-    segment = rng.sample(_WORDS, length)
-    between = rng.sample(_WORDS, rng.randint(0, 4)) if rng.random() < 0.4 else []
+    segment = rng.sample(words(), length)
+    between = rng.sample(words(), rng.randint(0, 4)) if rng.random() < 0.4 else []
     again = segment[rng.randint(0, length - 2) :] if rng.random() < 0.3 else segment
     return " ".join([*segment, *between, *again, *(segment if rng.random() < 0.3 else [])]) + "."
 
@@ -348,60 +240,3 @@ def repeated_letters(rng: random.Random) -> str:
     """Made-up words said twice, so that the smallest tokens are trained and any text can be typed."""
     made_up = ["".join(rng.choices(_LETTERS, k=rng.randint(2, 6))) for _ in range(rng.randint(2, 4))]
     return " ".join(made_up * 2) + rng.choice(".,:;!?-")
-
-
-# ----------------------------------------------------------------------------------------------- contexts
-
-
-def sentence(rng: random.Random, kind: str, longest: int) -> str:
-    """A sentence, or a few that belong together, of a kind of `KIND_WEIGHTS`."""
-    if kind == "words":
-        return repeated_words(rng, longest)
-    if kind in ("two names", "three names"):
-        return (two_names if kind == "two names" else three_names)(rng).text
-    if kind in ("agreement", "pronoun"):
-        return (agreement if kind == "agreement" else pronoun)(rng)[0]
-    plain = {
-        "fact": fact, "landmark": landmark_fact, "two hop": two_hop, "small talk": small_talk,
-        "letters": repeated_letters, "opposite": opposite, "sum": addition, "list": listing,
-        "attraction": attraction, "later agreement": later_agreement,
-    }  # fmt: skip
-    return plain[kind](rng)
-
-
-def context(rng: random.Random, size: int, letters: bool = True, later: bool = True) -> str:
-    """Sentences of mixed kinds, `size` words or a little more; as in the first course, where not `later`."""
-    weights = KIND_WEIGHTS | (LATER_WEIGHTS if later else {}) | ({} if letters else {"letters": 0})
-    parts: list[str] = []
-    count = 0
-    while count < size:
-        kind = rng.choices(list(weights), list(weights.values()))[0]
-        part = sentence(rng, kind, longest=max(6, size // 4))
-        parts.append(part)
-        count += part.count(" ") + 1
-    return " ".join(parts)
-
-
-def contexts(seed: int, size: int = 64, letters: bool = True, later: bool = True) -> Iterator[str]:
-    """An endless stream of contexts; one in five stops early, so that ends are learned too."""
-    rng = random.Random(seed)
-    while True:
-        yield context(rng, size if rng.random() < 0.8 else rng.randint(4, size), letters, later)
-
-
-def fingerprint(seed: int = 0, count: int = 2000) -> str:
-    """SHA-256 of the first contexts of a seed and of all that is held out: changes when the corpus does."""
-    digest = hashlib.sha256()
-    stream = contexts(seed)
-    for _ in range(count):
-        digest.update(next(stream).encode() + b"\n")
-    pairs = [(a, b) for a in NAMES for b in NAMES if held_out_pair(a, b)]
-    chains = [(m.name, r) for m in LANDMARKS for r in TWO_HOP_RELATIONS if held_out_chain(m, r)]
-    nouns = [(a, b) for a in COUNTABLE for b in COUNTABLE if held_out_attractor(a, b)]
-    numbers = range(1, LARGEST_ADDEND + 1)
-    sums = [(a, b) for a in numbers for b in numbers if held_out_sum(a, b)]
-    orders = [(a, b, c) for group in SETS for a, b, c in permutations(group, 3) if held_out_order((a, b, c))]
-    templates = (say.HELD_OUT_PHRASINGS, say.HELD_OUT_TWO_NAME_TEMPLATES, say.HELD_OUT_THREE_NAME_TEMPLATES)
-    others = (say.HELD_OUT_AGREEMENT_TEMPLATES, say.HELD_OUT_PRONOUN_TEMPLATES, say.HELD_OUT_OPPOSITE_PHRASINGS)
-    digest.update(repr((templates, others, pairs, chains, nouns, sums, orders)).encode())
-    return digest.hexdigest()
