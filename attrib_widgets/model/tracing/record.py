@@ -17,7 +17,7 @@ from ..anatomy.lookup import find
 from ..parts.listen import given_to
 from .edits import Edits, edited, rewritten
 from .ports import POST, PRE, WRITE, Port, ending, port, ports, refuse_flex, require, tensor_of
-from .recording import KEPT, LISTS, MIXED, READ_ALWAYS, Recording
+from .recording import KEPT, MIXED, READ_ALWAYS, Recording
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -122,20 +122,13 @@ def record_at(model: Model, prompts: Sequence[Sequence[int]], position: int) -> 
     count, each = len(prompts), len(prompts[0])
     # The last one as :func:`record_many` asks for it: half precision rounds by how it is asked.
     rec = _recorded(model, prompts, None if position == each - 1 else [position])
-    taken: dict[int, Tensor] = {}
 
     def own(tensor: Tensor) -> Tensor:
-        if id(tensor) not in taken:
-            alone = len(tensor) == each  # learned positions are looked up once for all prompts
-            rows = tensor[None].expand(count, *tensor.shape) if alone else tensor.unflatten(0, (count, each))
-            taken[id(tensor)] = rows[:, position].clone().to(model.home)
-        return taken[id(tensor)]
+        alone = len(tensor) == each  # learned positions are looked up once for all prompts
+        rows = tensor[None].expand(count, *tensor.shape) if alone else tensor.unflatten(0, (count, each))
+        return rows[:, position].clone().to(model.home)
 
-    found = Recording(kept=list(range(count)), beside_first=rec.beside_first, joins=rec.joins)
-    found.mids = {layer: own(t) for layer, t in rec.mids.items()}
-    for name in LISTS:
-        setattr(found, name, [own(t) for t in getattr(rec, name)])
-    found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
+    found = rec.part(own, list(range(count)))
     found.logits = rec.logits[:, 0].to(model.home)
     found.precap = found.logits if rec.precap is rec.logits else rec.precap[:, 0].to(model.home)
     return found
@@ -255,18 +248,11 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
     """One prompt's part of a recording of ``count`` prompts of ``each`` tokens, in memory of its own on one device."""
     home, anatomy = model.home, model.anatomy
 
-    copies: dict[int, Tensor] = {}  # what is added may be the very tensor that a sublayer gives
-
     def own(tensor: Tensor) -> Tensor:
-        if id(tensor) not in copies:
-            alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
-            copies[id(tensor)] = (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
-        return copies[id(tensor)]
+        alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
+        return (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
 
-    found = Recording(kept=list(rec.kept), beside_first=rec.beside_first, joins=rec.joins)
-    found.mids = {layer: own(t) for layer, t in rec.mids.items()}
-    for name in LISTS:
-        setattr(found, name, [own(t) for t in getattr(rec, name)])
+    found = rec.part(own, list(rec.kept))
     if rec.attn_write is rec.attn_out:
         found.attn_write = found.attn_out
     if rec.mlp_write is rec.mlp_out:
@@ -275,7 +261,6 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
         found.beside_write = found.beside_out
     if rec.laurel_write is rec.laurel_out:
         found.laurel_write = found.laurel_out
-    found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
     for given in rec.attn_inputs:
         for name, value in given.items():

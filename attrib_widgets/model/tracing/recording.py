@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,22 @@ class Recording:
     logits: Float[Tensor, "kept vocab"] = field(default_factory=lambda: torch.empty(0))
     precap: Float[Tensor, "kept vocab"] = field(default_factory=lambda: torch.empty(0))
     kept: list[int] = field(default_factory=list)
+
+    def part(self, own: Callable[[Tensor], Tensor], kept: list[int]) -> Recording:
+        """``own`` of every tensor, once of each; without logits, the inside of MLPs and what attention was given."""
+        made: dict[int, Tensor] = {}  # what is added may be the very tensor that a sublayer gives
+
+        def once(tensor: Tensor) -> Tensor:
+            if id(tensor) not in made:
+                made[id(tensor)] = own(tensor)
+            return made[id(tensor)]
+
+        found = Recording(kept=kept, beside_first=self.beside_first, joins=self.joins)
+        found.mids = {layer: once(t) for layer, t in self.mids.items()}
+        for name in LISTS:
+            setattr(found, name, [once(t) for t in getattr(self, name)])
+        found.embed, found.pos = (None if t is None else once(t) for t in (self.embed, self.pos))
+        return found
 
     def mid(self, layer: int) -> Float[Tensor, "position d_model"]:
         """The stream between attention and MLP of a sequential ``layer``, rounded as the model rounds it."""
