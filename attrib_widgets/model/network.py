@@ -6,7 +6,7 @@ It knows where its parts are (its anatomy) and no tokens; what helpers below :cl
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from .anatomy.geometry import Geometry
 from .anatomy.linear import Projection
 from .anatomy.lookup import find, mixer_of, parallel, text_config
 from .anatomy.norms import FrozenNorm, read_norm
-from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, widths
+from .anatomy.weights import bias_of, column_lengths, device_of, exact_weight, shown_weight, widths
 from .identity.stamp import mark_of, stamp_of
 from .identity.steady import during
 from .identity.studied import Studied
@@ -232,7 +232,8 @@ class Network(Studied):
         name, home = f"{path}" if layer is None else f"{path} of layer {layer}", self.home
         bias = bias_of(module)
         if weight is not None:
-            return Projection(name, module, d_in, home, weight, None if bias is None else bias.to(home).float(), call)
+            own = None if bias is None else bias.to(home).float()
+            return Projection(name, module, d_in, home, weight, own, call, long=self._lengths(path, layer, weight))
         zero = call(torch.zeros(1, d_in, device=home))[0].float()
         own = zero if bias is not None or bool(zero.any()) else None
         block = max((heads.d_head for heads in self.geometry.layers), default=0) or 64
@@ -257,7 +258,7 @@ class Network(Studied):
     @property
     def unembed_lengths(self) -> Float[Tensor, "vocab"]:
         """Length of every token's row of the unembedding (kept)."""
-        return self._lengths(self.anatomy.unembed)
+        return self.unembedding.lengths()
 
     @property
     def unembed_mean(self) -> Float[Tensor, "d_model"]:
@@ -283,15 +284,14 @@ class Network(Studied):
         found = self.out(layer)
         return found.rows(0, found.d_in), found.bias
 
-    def out_lengths(self, layer: int) -> Float[Tensor, "d_model"]:
-        """Length of every column of W_O (kept)."""
-        return self._lengths(self.anatomy.attn_out, layer)
+    def _lengths(self, path: str | None, layer: int | None, weight: Tensor) -> Callable[[], Float[Tensor, "d_out"]]:
+        key = "lengths", path, layer
 
-    def _lengths(self, path: str | None, layer: int | None = None) -> Float[Tensor, "out"]:
-        found = self.projection(path, layer)
-        if found.weight is None:
-            return found.lengths()  # kept with what was found out about it
-        return self._kept(("lengths", path, layer), mark_of(found.weight), found.lengths)
+        def known() -> Tensor:
+            found: Tensor = self._kept(key, mark_of(weight), lambda: column_lengths(weight).to(self.home))
+            return found
+
+        return lambda: during(self, key, known)
 
     def down(self, layer: int) -> Projection:
         """The down-projection of the MLP of ``layer``.

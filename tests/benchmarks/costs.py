@@ -1,6 +1,6 @@
 """Cost of what a click, a sweep or a table of prompts computes, in forward passes of the same model and process.
 
-    python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features concepts cards many patch]
+    python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features graph patch ...]
 
 A random GPT-2 small (12 layers x 12 heads, width 768, 50,257 tokens) unless said. One *fwd* is the transformers model
 called with use_cache=False and full logits on the same tokens; the *floor* is what the matrix products of the same work
@@ -158,6 +158,36 @@ def concepts(count: int, k: int, tokens: int = 128) -> Case:
     return Case(forward(hf, prompt(tokens)), lambda: given["bars"].concepts(), products, fresh)
 
 
+def graph(kind: str) -> Case:
+    """A graph of 12 dictionaries, one a layer, of 8 features a position; the run is another one each time."""
+    hf, model = build()
+    record, ids = model.run(prompt(6)).record, prompt(6)
+    one = dictionary(record.mlp_write[8], 4096, 8, True)
+    for layer in range(model.n_layers):
+        place = aw.place(f"L{layer}.{'post' if kind == 'stream' else kind}")
+        model.saes[str(place)] = replace(one, site=place)
+    return _graph(hf, lambda: aw.attribute(model.run(ids), TARGET), kind)
+
+
+def embedded_graph(kind: str) -> Case:
+    """The same of the embedded model's own dictionaries."""
+    model = aw.load("demo")
+    return _graph(model.hf, lambda: aw.attribute(model.run("The capital of France is"), " Paris"), kind)
+
+
+def _graph(hf: torch.nn.Module, bars: Callable[[], aw.Attribution], kind: str) -> Case:
+    given: dict[str, aw.Attribution] = {}
+
+    def fresh() -> None:
+        given["bars"] = bars()
+
+    def work() -> object:
+        return given["bars"].graph(kind, live=0)
+
+    fresh()
+    return Case(forward(hf, given["bars"].run.ids), work, products_of(work, fresh), fresh)
+
+
 def cards(count: int, k: int | None = None, contexts: int = 32) -> Case:
     """Cards of all features of a dictionary from contexts of 128 tokens, beside plain passes of the same tokens."""
     hf, model = build()
@@ -277,6 +307,12 @@ CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "first card of a run, topk, 16,384": ("features", lambda: features(16_384, "card", 8)),
     "first card of a run, topk, 65,536": ("features", lambda: features(65_536, "card", 8)),
     "concepts: 24 dictionaries of 16,384, topk": ("concepts", lambda: concepts(16_384, 64)),
+    "graph: 12 dictionaries of streams, 576 features, 6 tokens": ("graph", lambda: graph("stream")),
+    "the same of MLPs": ("graph", lambda: graph("mlp")),
+    "the same of heads": ("graph", lambda: graph("z")),
+    "graph of the embedded model: streams": ("graph", lambda: embedded_graph("stream")),
+    "the same: MLPs": ("graph", lambda: embedded_graph("mlp")),
+    "the same: MLPs and heads": ("graph", lambda: embedded_graph("mlp+z")),
     "cards of 16,384 features from 4,096 tokens": ("cards", lambda: cards(16_384)),
     "the same, topk": ("cards", lambda: cards(16_384, 32)),
     "cards of 65,536 features from 4,096 tokens": ("cards", lambda: cards(65_536)),

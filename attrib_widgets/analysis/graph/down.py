@@ -53,6 +53,7 @@ class Down:
         self.at = torch.arange(len(self.of), device=walk.home) - self.starts[self.of]
         self.asked = torch.zeros(len(self.of), walk.model.d_model, dtype=torch.float64, device=walk.home)
         self.live = self.of.new_empty(0)
+        self._lit = torch.zeros(len(self.of), dtype=torch.bool, device=walk.home)
         self.joined = 0
         k, n = len(targets), walk.n
         shapes = ((walk.count - 1,), (len(walk.writers), n), (n,), (len(walk.stops), n), (len(CONSTANTS),))
@@ -136,13 +137,15 @@ class Down:
         """Ask the stream at the current depth for ``rows``, too."""
         index = self.starts[of] + at
         self.asked.index_add_(0, index, rows)
-        self.live = torch.cat([self.live, index]).unique()
+        self._lit[index] = True
+        self.live = self._lit.nonzero()[:, 0]
 
     def _now(self) -> tuple[Rows, Tensor, At]:
         return self.asked[self.live], self.of[self.live], self.at[self.live]
 
     def _clear(self) -> None:
         self.asked[self.live] = 0
+        self._lit[self.live] = False
         self.live = self.live[:0]
 
     # -- down --------------------------------------------------------------------------------------------------------
@@ -189,6 +192,7 @@ class Down:
                 self._clear()
                 if len(passed):
                     self.asked[kept], self.live = passed, kept
+                    self._lit[kept] = True
         self._begin(place, True)
         if (asked := self._asks(place)) is not None:
             self._add(*asked[:3])

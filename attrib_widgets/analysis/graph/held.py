@@ -108,35 +108,29 @@ class HeldMLP:
     """The MLP of one layer with its gates held: what it adds to the stream, along directions of what it reads."""
 
     def __init__(self, run: Run, layer: int, made: RecordedMLP) -> None:
-        model, rec, self._linear, down = run.model, run.record, made.projection.linear, run.model.down(layer)
+        model, rec, linear, down = run.model, run.record, made.projection.linear, run.model.down(layer)
         check_projection(model, layer, made.projection, mlp_input(model, rec, layer), made.entered)
         self._norm = HeldNorm.at(mlp_norm(model, layer), mlp_point(model, layer).stream(rec))
         self._outlet = HeldOutlet(run, "mlp", layer)
         acts, before = made.activations.double(), made.entered.double()
         self._gate = torch.where(before == 0, 0.0, acts / before)
-        #: An activation of exactly 0 before the gate leaves nothing to hold: what it gives is a constant.
-        self._fixed = acts * (before == 0)
-        self._w_in, self._w_out = self._linear.rows(0, self._linear.d_in).double(), down.rows(0, down.d_in).double()
-        self._bias = None if down.bias is None else down.bias.double()
+        self._w_in, self._w_out = linear.rows(0, linear.d_in).double(), down.rows(0, down.d_in).double()
         product = acts @ self._w_out
         missed_by_neurons(run, layer, range(run.n_positions), made.activations.float(), product)
         x = mlp_point(model, layer).stream(rec)
-        entered = self._norm(x) @ self._w_in
-        if self._linear.bias is not None:
-            entered = entered + self._linear.bias.double()
-        out = (self._gate * entered + self._fixed) @ self._w_out
-        self._missed = rec.mlp_write[layer].double() - self._outlet(out if self._bias is None else out + self._bias)
+        #: What is given whatever it reads. An activation of exactly 0 before the gate leaves nothing to hold.
+        fixed = acts * (before == 0)
+        fixed = fixed if linear.bias is None else fixed + self._gate * linear.bias.double()
+        self._constant = fixed @ self._w_out
+        self._constant = self._constant if down.bias is None else self._constant + down.bias.double()
+        out = (self._gate * (self._norm(x) @ self._w_in)) @ self._w_out + self._constant
+        self._missed = rec.mlp_write[layer].double() - self._outlet(out)
 
     def pull(self, rows: Rows, at: At) -> Pulled:
         """Directions of what it adds to the stream, as directions of the stream that it reads."""
         given, constant = self._outlet.pull(rows, at)
-        if self._bias is not None:
-            constant = constant + given @ self._bias
-        neurons = given @ self._w_out.T
-        constant = constant + _along(self._fixed, neurons, at)
-        held = neurons * self._gate[at]
-        if self._linear.bias is not None:
-            constant = constant + held @ self._linear.bias.double()
+        constant = constant + _along(self._constant, given, at)
+        held = (given @ self._w_out.T).mul_(self._gate[at])
         below, biased = self._norm.pull(held @ self._w_in.T, at)
         return Pulled(below, constant + biased, _along(self._missed, rows, at))
 
@@ -185,7 +179,7 @@ class HeldAttention:
         n, values = len(self._rec.streams[0]), self.values
         spread = values.spread(rows, of, at, len(last), n)
         owners, places = (torch.arange(n, device=rows.device)[None] <= last[:, None]).nonzero().unbind(-1)
-        below, biased = values.below(spread[:, places, owners].transpose(0, 1), places)
+        below, biased = values.below(spread.permute(1, 2, 0, 3)[places, owners], places)
         return Gathered(below, owners, places, biased, _along(values.missed, rows, at))
 
 
@@ -259,7 +253,8 @@ class HeldValues:
 
     def below(self, spread: Float[Tensor, "row head d_head"], at: At) -> tuple[Rows, Float[Tensor, "row"]]:
         """(directions of the stream before the layer, what biases put in), of directions of the values by head."""
-        shared = spread.unflatten(1, (-1, self._group)).sum(2) * self._factor
+        shared = spread if self._group == 1 else spread.unflatten(1, (-1, self._group)).sum(2)
+        shared = shared if self._factor == 1 else shared * self._factor
         if self._headed is not None and self._scales is not None:
             shared = self._headed.pull(shared) * self._scales.transpose(0, 1)[at][..., None]
         flat = shared.flatten(1)

@@ -170,13 +170,11 @@ class Walk:
         self.at = nothing
 
     def _attention(self, layer: int) -> Float[Tensor, "position d_model"]:
-        rec, model, projection = self.rec, self.model, self.model.out(layer)
+        rec, projection = self.rec, self.model.out(layer)
         held = held_heads(self.run, layer, self.at)
         here = held.here
         out, fixed = here.directions, here.constant.double().sum()
-        missed, bound = projection.missed(
-            rec.z[layer].float(), rec.attn_out[layer], held.product, model.out_lengths(layer)
-        )
+        missed, bound = projection.missed(rec.z[layer].float(), rec.attn_out[layer], held.product)
         refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
         self._fixed("rounding", here.rounding(missed).sum())
         own = fixed + (0.0 if projection.bias is None else (out @ projection.bias).double().sum())

@@ -159,7 +159,7 @@ def head_columns(
     directions, scale = write.pull(v), write.scale(given)
     out, z = model.out(layer), rec.z[layer][index].float()
     product, pulled = out.read(z, directions)
-    missed, bound = out.missed(z, given, product, model.out_lengths(layer))
+    missed, bound = out.missed(z, given, product)
     z, through = (t.view(len(t), model.heads_of(layer), -1) for t in (z, pulled))
     heads = (z * through.view(-1, *z.shape)).sum(-1) if paired else torch.einsum("phd,khd->kph", z, through)
     columns = list(way.gathered(layer, "attn", heads * scale[None, :, None]).unbind(-1))

@@ -50,7 +50,8 @@ class Projection:
 
     ``weight`` is the tensor itself, in the model's dtype where it lives; None where the module is read through itself:
     ``call`` then maps rows [n, d_in] to its outputs [n, d_out] in ``dtype``, ``block`` at a time, and ``zero`` is what
-    it gives for zero. ``index`` picks outputs and puts them in order.
+    it gives for zero. ``index`` picks outputs and puts them in order. ``long`` is where the
+    lengths of a weight's columns are remembered, if anywhere.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Projection:
     dtype: torch.dtype = torch.float32
     block: int = 64
     index: Any = None
+    long: Callable[[], Float[Tensor, "d_out"]] | None = None
     shown: Shown = field(default_factory=Shown)
 
     @property
@@ -81,7 +83,8 @@ class Projection:
         weight = None if self.weight is None else self.weight.to(self.home)[:, index]
         bias = None if self.bias is None else self.bias[index]
         if self.weight is not None or self.zero is None:
-            return replace(self, weight=weight, bias=bias)
+            kept = self.long
+            return replace(self, weight=weight, bias=bias, long=None if kept is None else lambda: kept()[index])
         every = torch.arange(len(self.zero), device=self.home)
         return replace(self, bias=bias, index=(every if self.index is None else every[self.index])[index])
 
@@ -184,7 +187,7 @@ class Projection:
     def lengths(self) -> Float[Tensor, "d_out"]:
         """Length of every column of W."""
         if self.weight is not None:
-            return column_lengths(self.weight).to(self.home)
+            return column_lengths(self.weight).to(self.home) if self.long is None else self.long()
         if self.shown.lengths is None:
             total = sum(rows.square().sum(0) for _, rows in replace(self, index=None).parts())
             assert isinstance(total, Tensor)
@@ -205,11 +208,10 @@ class Projection:
         x: Float[Tensor, "position d_in"],
         out: Float[Tensor, "position d_out"],
         product: Float[Tensor, "position d_out"] | None = None,
-        lengths: Float[Tensor, "d_out"] | None = None,
     ) -> tuple[Float[Tensor, "position d_out"], Float[Tensor, "position d_out"]]:
         """(recorded output ``out`` - product with ``x`` - bias, its rounding bound), in float64.
 
-        ``product`` and ``lengths``, where they are at hand, save another reading.
+        ``product``, where it is at hand, saves another reading.
 
         Raises:
             GranularityError: it is read through its module, which is not linear.
@@ -217,7 +219,7 @@ class Projection:
         self.show(x)
         x = x.float()
         total = (self.product(x) if product is None else product).double()
-        spread = x.abs().amax(-1, keepdim=True).double() * (self.lengths() if lengths is None else lengths).double()
+        spread = x.abs().amax(-1, keepdim=True).double() * self.lengths().double()
         recorded = out.double()
         bound = half_ulp(recorded, out.dtype) + half_ulp(total, out.dtype)
         bound = bound + accumulation(x.shape[-1]) * spread + 4 * self.noise * (spread + self._constant())

@@ -79,7 +79,7 @@ def head_error(
         GranularityError: the projection is no linear map.
     """
     z, out = record.z[layer][positions], record.attn_out[layer][positions]
-    return model.out(layer).missed(z, out, lengths=model.out_lengths(layer))
+    return model.out(layer).missed(z, out)
 
 
 def readout_error(model: Network, record: Recording) -> tuple[Tensor, Tensor]:

@@ -16,13 +16,14 @@ from fixtures.hook_twin import HookTwin, hooked, kept
 
 #: What multiplies what the heads gathered, written down a second time: (attention module, what it reads) -> [n, heads,
 #: d].
-GATES = {
+_GATES = {
     "laguna": lambda attn, x: F.softplus(attn.g_proj(x).float()).view(len(x), -1, 1),
     "afmoe": lambda attn, x: torch.sigmoid(attn.gate_proj(x)).view(len(x), families.HEADS, -1),
     "lfm3": lambda attn, x: torch.sigmoid(attn.g_proj(x)).view(len(x), -1, 1),
     "qwen3_next": lambda attn, x: torch.sigmoid(attn.q_proj(x).view(len(x), families.HEADS, -1).chunk(2, -1)[1]),
     "qwen3_5_text": lambda attn, x: torch.sigmoid(attn.q_proj(x).view(len(x), families.HEADS, -1).chunk(2, -1)[1]),
 }
+GATES = {name: gate for name, gate in _GATES.items() if name in families.GATED or name in families.HYBRIDS}
 
 
 def pair(model, name, text=families.PROMPT):
