@@ -36,43 +36,43 @@ _HOMES = {
     "neuron_tokens": "analysis.weights.neurons",
     "composition": "analysis.weights.composition",
     "Roles": "analysis.roles.result",
-    "Trace": "analysis.opening.trace",
+    "Trace": "analysis.opening.trace.trace",
     "Graph": "analysis.graph.result",
     "LiveTwin": "analysis.graph.live",
     "Between": "analysis.graph.between",
-    "ablate": "analysis.experiments.ablation",
-    "ConceptAblation": "analysis.experiments.concepts",
-    "ablate_concept": "analysis.experiments.concepts",
-    "Ablation": "analysis.experiments.ablation",
-    "patch": "analysis.experiments.patching",
-    "Patching": "analysis.experiments.patching",
+    "ablate": "analysis.experiments.ablation.ablate",
+    "ConceptAblation": "analysis.experiments.ablation.concepts",
+    "ablate_concept": "analysis.experiments.ablation.concepts",
+    "Ablation": "analysis.experiments.ablation.ablation",
+    "patch": "analysis.experiments.patching.patch",
+    "Patching": "analysis.experiments.patching.patching",
     "verify": "analysis.verdicts.verify",
     "Verification": "analysis.verdicts.findings",
     "Verdict": "analysis.verdicts.rules",
     "Thresholds": "analysis.verdicts.rules",
-    "attribution_patch": "analysis.experiments.estimates",
-    "Estimate": "analysis.experiments.estimates",
-    "estimated_effects": "analysis.experiments.estimates",
-    "edge_patch": "analysis.experiments.edges",
-    "EdgeEstimate": "analysis.experiments.edges",
-    "integrated_gradients": "analysis.experiments.integrated",
-    "Integrated": "analysis.experiments.integrated",
-    "path_patch": "analysis.experiments.paths",
-    "Paths": "analysis.experiments.paths",
+    "attribution_patch": "analysis.experiments.estimates.attribution_patch",
+    "Estimate": "analysis.experiments.estimates.estimate",
+    "estimated_effects": "analysis.experiments.estimates.effects",
+    "edge_patch": "analysis.experiments.estimates.edges",
+    "EdgeEstimate": "analysis.experiments.estimates.edges",
+    "integrated_gradients": "analysis.experiments.estimates.integrated",
+    "Integrated": "analysis.experiments.estimates.integrated",
+    "path_patch": "analysis.experiments.patching.paths",
+    "Paths": "analysis.experiments.patching.paths",
     "erasure": "analysis.verdicts.erasure",
     "Erasure": "analysis.verdicts.erasure",
-    "circuit": "analysis.verdicts.circuit",
-    "Circuit": "analysis.verdicts.sets",
-    "greedy_removal": "analysis.verdicts.removal",
-    "Removal": "analysis.verdicts.removal",
+    "circuit": "analysis.verdicts.circuits.circuit",
+    "Circuit": "analysis.verdicts.circuits.sets",
+    "greedy_removal": "analysis.verdicts.circuits.removal",
+    "Removal": "analysis.verdicts.circuits.removal",
     "survey": "analysis.survey.survey",
     "Survey": "analysis.survey.result",
-    "token_effects": "analysis.experiments.token_effects",
-    "Steering": "analysis.experiments.steering",
-    "steer": "analysis.experiments.steering",
-    "TokenEffects": "analysis.experiments.token_effects",
-    "prob": "analysis.experiments.metrics",
-    "kl": "analysis.experiments.metrics",
+    "token_effects": "analysis.experiments.patching.token_effects",
+    "Steering": "analysis.experiments.ablation.steering",
+    "steer": "analysis.experiments.ablation.steering",
+    "TokenEffects": "analysis.experiments.patching.token_effects",
+    "prob": "analysis.experiments.measuring.metrics",
+    "kl": "analysis.experiments.measuring.metrics",
     "logit_lens": "analysis.lens.logit_lens",
     "LogitLens": "analysis.lens.logit_lens",
     "TunedLens": "analysis.lens.tuned_lens",
@@ -195,27 +195,27 @@ if TYPE_CHECKING:
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.comparing.compare import Comparison as Comparison
     from .analysis.comparing.compare import compare as compare
-    from .analysis.experiments.ablation import Ablation as Ablation
-    from .analysis.experiments.ablation import ablate as ablate
-    from .analysis.experiments.concepts import ConceptAblation as ConceptAblation
-    from .analysis.experiments.concepts import ablate_concept as ablate_concept
-    from .analysis.experiments.edges import EdgeEstimate as EdgeEstimate
-    from .analysis.experiments.edges import edge_patch as edge_patch
-    from .analysis.experiments.estimates import Estimate as Estimate
-    from .analysis.experiments.estimates import attribution_patch as attribution_patch
-    from .analysis.experiments.estimates import estimated_effects as estimated_effects
-    from .analysis.experiments.integrated import Integrated as Integrated
-    from .analysis.experiments.integrated import integrated_gradients as integrated_gradients
-    from .analysis.experiments.metrics import kl as kl
-    from .analysis.experiments.metrics import prob as prob
-    from .analysis.experiments.patching import Patching as Patching
-    from .analysis.experiments.patching import patch as patch
-    from .analysis.experiments.paths import Paths as Paths
-    from .analysis.experiments.paths import path_patch as path_patch
-    from .analysis.experiments.steering import Steering as Steering
-    from .analysis.experiments.steering import steer as steer
-    from .analysis.experiments.token_effects import TokenEffects as TokenEffects
-    from .analysis.experiments.token_effects import token_effects as token_effects
+    from .analysis.experiments.ablation.ablate import ablate as ablate
+    from .analysis.experiments.ablation.ablation import Ablation as Ablation
+    from .analysis.experiments.ablation.concepts import ConceptAblation as ConceptAblation
+    from .analysis.experiments.ablation.concepts import ablate_concept as ablate_concept
+    from .analysis.experiments.ablation.steering import Steering as Steering
+    from .analysis.experiments.ablation.steering import steer as steer
+    from .analysis.experiments.estimates.attribution_patch import attribution_patch as attribution_patch
+    from .analysis.experiments.estimates.edges import EdgeEstimate as EdgeEstimate
+    from .analysis.experiments.estimates.edges import edge_patch as edge_patch
+    from .analysis.experiments.estimates.effects import estimated_effects as estimated_effects
+    from .analysis.experiments.estimates.estimate import Estimate as Estimate
+    from .analysis.experiments.estimates.integrated import Integrated as Integrated
+    from .analysis.experiments.estimates.integrated import integrated_gradients as integrated_gradients
+    from .analysis.experiments.measuring.metrics import kl as kl
+    from .analysis.experiments.measuring.metrics import prob as prob
+    from .analysis.experiments.patching.patch import patch as patch
+    from .analysis.experiments.patching.patching import Patching as Patching
+    from .analysis.experiments.patching.paths import Paths as Paths
+    from .analysis.experiments.patching.paths import path_patch as path_patch
+    from .analysis.experiments.patching.token_effects import TokenEffects as TokenEffects
+    from .analysis.experiments.patching.token_effects import token_effects as token_effects
     from .analysis.graph.between import Between as Between
     from .analysis.graph.live import LiveTwin as LiveTwin
     from .analysis.graph.result import Graph as Graph
@@ -225,20 +225,20 @@ if TYPE_CHECKING:
     from .analysis.lens.logit_lens import LogitLens as LogitLens
     from .analysis.lens.logit_lens import logit_lens as logit_lens
     from .analysis.lens.tuned_lens import TunedLens as TunedLens
-    from .analysis.opening.trace import Trace as Trace
+    from .analysis.opening.trace.trace import Trace as Trace
     from .analysis.roles.result import Roles as Roles
     from .analysis.roles.roles import head_roles as head_roles
     from .analysis.survey.result import Survey as Survey
     from .analysis.survey.survey import survey as survey
-    from .analysis.verdicts.circuit import circuit as circuit
+    from .analysis.verdicts.circuits.circuit import circuit as circuit
+    from .analysis.verdicts.circuits.removal import Removal as Removal
+    from .analysis.verdicts.circuits.removal import greedy_removal as greedy_removal
+    from .analysis.verdicts.circuits.sets import Circuit as Circuit
     from .analysis.verdicts.erasure import Erasure as Erasure
     from .analysis.verdicts.erasure import erasure as erasure
     from .analysis.verdicts.findings import Verification as Verification
-    from .analysis.verdicts.removal import Removal as Removal
-    from .analysis.verdicts.removal import greedy_removal as greedy_removal
     from .analysis.verdicts.rules import Thresholds as Thresholds
     from .analysis.verdicts.rules import Verdict as Verdict
-    from .analysis.verdicts.sets import Circuit as Circuit
     from .analysis.verdicts.verify import verify as verify
     from .analysis.weights.composition import composition as composition
     from .analysis.weights.neurons import neuron_tokens as neuron_tokens

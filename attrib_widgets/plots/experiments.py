@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..analysis.experiments.ablation import Ablation
-from ..analysis.experiments.edges import EdgeEstimate
-from ..analysis.experiments.integrated import Integrated
-from ..analysis.experiments.patching import Patching
-from ..analysis.experiments.token_effects import TokenEffects
+from ..analysis.experiments.ablation.ablation import Ablation
+from ..analysis.experiments.estimates.edges import EdgeEstimate
+from ..analysis.experiments.estimates.integrated import Integrated
+from ..analysis.experiments.patching.patching import Patching
+from ..analysis.experiments.patching.token_effects import TokenEffects
+from ..analysis.verdicts.circuits.removal import Removal
+from ..analysis.verdicts.circuits.sets import RUNS, Circuit
 from ..analysis.verdicts.erasure import Erasure
 from ..analysis.verdicts.findings import Verification
 from ..analysis.verdicts.reach import borders
-from ..analysis.verdicts.removal import Removal
-from ..analysis.verdicts.sets import RUNS, Circuit
 from ..words.text import share, visible
 from .drawing import MINUS, PLUS, bars, canvas, figure_of, heat, largest, named
 

@@ -16,10 +16,10 @@ from ..analysis.attribution.positions import PositionAttribution
 from ..analysis.comparing.compare import Comparison
 from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
-from ..analysis.opening.concepts import Concepts
+from ..analysis.opening.dictionaries.concepts import Concepts
 from ..analysis.opening.results import Contributions, Through, Worked, Writes
-from ..analysis.opening.totals import TokenTotals
-from ..analysis.opening.trace import Trace
+from ..analysis.opening.trace.totals import TokenTotals
+from ..analysis.opening.trace.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..model.run import Predictions
 from ..words.components import Component

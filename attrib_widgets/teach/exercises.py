@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..analysis.attribution.attribute import attribute
-from ..analysis.experiments.patching import FinalNorm, patch
+from ..analysis.experiments.patching.patch import FinalNorm, patch
 from ..analysis.heads.attention import attention
 from ..analysis.lens.logit_lens import LogitLens, logit_lens
 from ..analysis.survey.survey import survey

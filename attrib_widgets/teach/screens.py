@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..analysis.attribution.attribute import attribute
-from ..analysis.experiments.patching import patch
+from ..analysis.experiments.patching.patch import patch
 from ..analysis.lens.logit_lens import logit_lens
 from ..result import Result, Table
 from ..words.text import visible

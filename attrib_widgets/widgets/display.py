@@ -5,13 +5,13 @@ from __future__ import annotations
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.attribution.phrases import PhraseAttribution
 from ..analysis.comparing.compare import Comparison
-from ..analysis.experiments.patching import Patching
-from ..analysis.experiments.token_effects import TokenEffects
+from ..analysis.experiments.patching.patching import Patching
+from ..analysis.experiments.patching.token_effects import TokenEffects
 from ..analysis.graph.result import Graph
 from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions
-from ..analysis.opening.trace import Trace
+from ..analysis.opening.trace.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..analysis.survey.result import Survey
 from ..analysis.verdicts.findings import Verification

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.ablation import zero_donor
-from attrib_widgets.analysis.experiments.cells import Cell, cell
-from attrib_widgets.analysis.experiments.metrics import metric_of
-from attrib_widgets.analysis.experiments.pairs import Cost, run_cells
+from attrib_widgets.analysis.experiments.ablation.donors import zero_donor
+from attrib_widgets.analysis.experiments.cells.cells import Cell, cell
+from attrib_widgets.analysis.experiments.measuring.metrics import metric_of
+from attrib_widgets.analysis.experiments.measuring.pairs import Cost, run_cells
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.saes.reading import activations
 

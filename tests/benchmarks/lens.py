@@ -17,7 +17,7 @@ import torch
 from attribution import build, prompt
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.lens.logit_lens import CHUNK
+from attrib_widgets.analysis.lens.rows import CHUNK
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.ablation import clamp_donor, zero_donor
-from attrib_widgets.analysis.experiments.cells import cell
+from attrib_widgets.analysis.experiments.ablation.donors import clamp_donor, zero_donor
+from attrib_widgets.analysis.experiments.cells.cells import cell
 from fixtures import families
 from fixtures.devices import FAR, NEAR, Far, second_device, send
 

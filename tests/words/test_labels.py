@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.cells import SITES, Cell, cell, cells_of, joint
-from attrib_widgets.analysis.experiments.paths import receiver
+from attrib_widgets.analysis.experiments.cells.cells import SITES, Cell, cell, cells_of, joint
+from attrib_widgets.analysis.experiments.patching.paths import receiver
 from attrib_widgets.words.components import component
 from attrib_widgets.words.errors import ComponentError
 from attrib_widgets.words.places import Place, place

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.verdicts import removal
+from attrib_widgets.analysis.verdicts.circuits import removal
 from attrib_widgets.words.components import Component
 from attrib_widgets.words.places import Place
 from attrib_widgets.words.several import listed, named, prompts

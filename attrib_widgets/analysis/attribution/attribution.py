@@ -24,14 +24,14 @@ from ...words.text import kind_of, number, safe, signed, visible
 from ..graph.build import Given, graph
 from ..graph.result import Graph
 from ..opening.choice import Choice, choice
-from ..opening.concepts import Concepts, concepts
-from ..opening.features import Features, features
+from ..opening.dictionaries.concepts import Concepts, concepts
+from ..opening.dictionaries.features import Features, features
 from ..opening.heads import sources, through
 from ..opening.inside import inside_rows
 from ..opening.mlps import ExpertContributions, experts, neurons
 from ..opening.results import Contributions, Through, Worked, Writes
-from ..opening.totals import TokenTotals, token_totals
-from ..opening.trace import Trace, trace
+from ..opening.trace.totals import TokenTotals, token_totals
+from ..opening.trace.trace import Trace, trace
 from ..opening.vectors import worked, writes
 from ..reading.decomposition import Closed, absent_heads, closed, decompose
 from ..reading.features import Inside

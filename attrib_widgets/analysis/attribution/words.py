@@ -10,7 +10,7 @@ from ...words.errors import AttribError
 from ...words.kinds import with_kind
 from ...words.targets import Target
 from ...words.text import digits_for, enumerated, kind_of, number, percent, safe, signed, visible
-from ..opening.totals import HELD
+from ..opening.trace.totals import HELD
 
 if TYPE_CHECKING:
     from .attribution import Attribution

@@ -20,7 +20,7 @@ from ...words.components import whole
 from ...words.errors import AttribError, ComponentError, GranularityError
 from ...words.places import Place
 from ...words.text import kind_of
-from ..opening.step import recorded_mlps
+from ..opening.trace.step import recorded_mlps
 from ..reading.features import Inside
 from .edges import Edges
 from .live import edges_tested

@@ -26,7 +26,7 @@ from ...model.parts.mlp import check_projection, mlp_norm
 from ...model.parts.outlet import Sublayer, outlet_of
 from ...model.parts.projections import input_norm, qkv_projection, value_factor, value_norm
 from ..opening.mlps import missed_by_neurons
-from ..opening.step import RecordedMLP
+from ..opening.trace.step import RecordedMLP
 from ..reading.neurons import mlp_point
 
 if TYPE_CHECKING:

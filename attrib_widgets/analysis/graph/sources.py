@@ -18,8 +18,8 @@ from ...saes.sae import Fired
 from ...saes.store import Opened
 from ...words.errors import ComponentError
 from ...words.places import Place, dictionary_place
-from ..opening.carded import feature_card
-from ..opening.features import labels_of
+from ..opening.dictionaries.carded import feature_card
+from ..opening.dictionaries.features import labels_of
 from .edges import Edges
 from .heads import Written
 from .held import HeldAttention

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...words.components import Component
 from ...words.places import Place
 from ...words.targets import FeatureTarget
-from ..opening.step import RecordedMLP
+from ..opening.trace.step import RecordedMLP
 from .down import Down, stream_place_of
 from .edges import Edges
 from .held import HeldAttention, HeldMLP

@@ -15,10 +15,9 @@ from ...saes.cards import unembedded
 from ...words.components import BESIDES, Component
 from ...words.errors import ComponentError
 from ..reading.point import ReadPoint
-from ..reading.ways import passage_to
+from ..reading.ways import PARTS, passage_to
 from .heads import head_rows
 from .results import Worked, Writes
-from .step import PARTS
 
 if TYPE_CHECKING:
     from ...model.run import Run

@@ -18,12 +18,17 @@ from ...model.anatomy.rounding import refuse_above
 from ...model.parts.closing import stream_error
 from ...model.parts.streams import Passage, one_stream, read_error, state_error
 from ...model.selfcheck.causes import within
+from ...words.components import BESIDES
 from ...words.errors import GranularityError
 from .point import ReadPoint
 
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
+
+#: Which sublayer a part belongs to; the others stand before their layer.
+PARTS = {"head": "attn", "attn": "attn", "attn.bias": "attn", "mlp": "mlp"}
+PARTS |= {site: site for site in BESIDES}
 
 
 class Arriving(Protocol):

@@ -16,7 +16,7 @@ from ...model.parts.attention import patterns
 from ...words.components import head as head_of
 from ...words.errors import AttribError
 from ...words.places import place
-from ..experiments.paths import path_patch
+from ..experiments.patching.paths import path_patch
 from .definitions import INHIBITION, MOVER
 from .patterns import Score, best, unmeasured
 

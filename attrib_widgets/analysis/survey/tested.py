@@ -17,7 +17,7 @@ from torch import Tensor
 from ...result import Result, Table
 from ...words.errors import ComponentError
 from ...words.text import digits_of, enumerated, number, share, signed
-from ..experiments.statistics import between, interval_of, ratio_of_means
+from ..experiments.measuring.statistics import between, interval_of, ratio_of_means
 from .measures import FEWEST, spearman
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from ...model.running.worker import Cancelled
 from ...words.errors import AttribError, ComponentError, ModelError
 from ...words.places import Place
 from ...words.several import listed, named
-from ..experiments.ablation import FixedDonor
-from ..experiments.cells import Cell, Donor, RunDonor, cell, held
-from ..experiments.metrics import metric_of
-from ..experiments.pairs import Cost, run_cells
+from ..experiments.ablation.donors import FixedDonor
+from ..experiments.cells.cells import Cell, cell
+from ..experiments.cells.donors import Donor, RunDonor, held
+from ..experiments.measuring.metrics import metric_of
+from ..experiments.measuring.pairs import Cost, run_cells
 from .tested import CANCELLED, Method, PartTest, SurveyTest
 
 if TYPE_CHECKING:

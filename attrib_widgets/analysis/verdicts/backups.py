@@ -18,7 +18,7 @@ from torch import Tensor
 from ...model.tracing.edits import Edit
 from ...words.components import Component, component
 from ...words.text import share
-from ..experiments.cells import RunDonor
+from ..experiments.cells.donors import RunDonor
 from ..reading.decomposition import decompose
 
 if TYPE_CHECKING:

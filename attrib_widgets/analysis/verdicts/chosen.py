@@ -9,8 +9,10 @@ from ...words.components import ComponentLike
 from ...words.errors import AttribError, ComponentError
 from ...words.targets import Target
 from ..attribution.attribution import Attribution
-from ..experiments.ablation import Ablation, ablate
-from ..experiments.patching import Patching, patch
+from ..experiments.ablation.ablate import ablate
+from ..experiments.ablation.ablation import Ablation
+from ..experiments.patching.patch import patch
+from ..experiments.patching.patching import Patching
 from .rules import Measured
 from .table import chosen
 

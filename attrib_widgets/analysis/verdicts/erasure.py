@@ -22,8 +22,8 @@ from ...words.errors import ComponentError
 from ...words.targets import TokenSet
 from ...words.text import enumerated, number, share, signed
 from ..attribution.attribution import Attribution, rather
-from ..experiments.ablation import zero_donor
-from ..experiments.cells import Cell, parts_of
+from ..experiments.ablation.donors import zero_donor
+from ..experiments.cells.cells import Cell, parts_of
 from ..opening.vectors import written_vector
 from ..reading.decomposition import decompose
 from ..reading.point import ReadPoint

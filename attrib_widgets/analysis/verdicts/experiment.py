@@ -16,13 +16,15 @@ from ...words.components import Component
 from ...words.places import Place
 from ...words.targets import Target
 from ..attribution.attribution import Attribution
-from ..experiments.ablation import mean_donor
-from ..experiments.answers import Answer, answers
-from ..experiments.cells import Cell, RunDonor, held, parts_of
-from ..experiments.direct import direct_cells
-from ..experiments.pairs import Cost, Direction, Question, questions, run_writes
-from ..experiments.patching import Patching, patch_cells
-from ..experiments.statistics import ratio_of_means
+from ..experiments.ablation.donors import mean_donor
+from ..experiments.cells.cells import Cell, parts_of
+from ..experiments.cells.donors import RunDonor, held
+from ..experiments.measuring.answers import Answer, answers
+from ..experiments.measuring.pairs import Cost, Direction, Question, questions, run_writes
+from ..experiments.measuring.statistics import ratio_of_means
+from ..experiments.patching.direct import direct_cells
+from ..experiments.patching.patch import patch_cells
+from ..experiments.patching.patching import Patching
 
 if TYPE_CHECKING:
     from ...model.model import Model

@@ -12,10 +12,10 @@ from ...words.errors import AttribError, ComponentError
 from ...words.kinds import with_kind
 from ...words.text import enumerated, gap_said, share, signed
 from ..attribution.attribution import Attribution
-from ..experiments.answers import Answer
-from ..experiments.common import quoted
-from ..experiments.pairs import Cost, Direction
-from ..experiments.patching import Patching
+from ..experiments.measuring.answers import Answer
+from ..experiments.measuring.common import quoted
+from ..experiments.measuring.pairs import Cost, Direction
+from ..experiments.patching.patching import Patching
 from .rules import Measured, Thresholds, Verdict
 from .table import LITTLE, ORDER, VERDICTS, remarks, titles, verdict
 

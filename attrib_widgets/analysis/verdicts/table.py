@@ -8,7 +8,7 @@ only make a word stronger. See :mod:`.rules` for what a row is.
 
 from __future__ import annotations
 
-from ..experiments.common import OF_GAP
+from ..experiments.measuring.common import OF_GAP
 from .rules import Bound, Measured, Thresholds, Verdict
 
 _HIGH_HIGH = "direct effect high, total effect high: it matters"

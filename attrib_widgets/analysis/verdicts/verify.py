@@ -17,22 +17,22 @@ from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...words.components import Component, ComponentLike, component, whole
-from ...words.errors import AttribError, ComponentError, PositionError, TargetError
+from ...words.errors import AttribError
 from ...words.several import named, prompts
-from ...words.targets import Target, TokenSet, feature
-from ...words.text import kind_of, visible
+from ...words.targets import Target, TokenSet
 from ..attribution.attribution import Attribution, rather
-from ..experiments.answers import Answer, answers
-from ..experiments.cells import every_part, parts_of
-from ..experiments.common import common_share
-from ..experiments.estimates import estimate_cells
-from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, rivals_of
-from ..experiments.patching import Patching
-from ..experiments.slopes import Way
-from ..experiments.statistics import FEWEST, opposite_gaps
+from ..experiments.cells.cells import every_part
+from ..experiments.estimates.attribution_patch import estimate_cells
+from ..experiments.estimates.slopes import Way
+from ..experiments.measuring.answers import Answer, answers
+from ..experiments.measuring.common import common_share
+from ..experiments.measuring.pairs import Cost, Direction, as_pairs, check_one_length
+from ..experiments.measuring.statistics import FEWEST, opposite_gaps
+from ..experiments.patching.patching import Patching
 from ..inputs import positions_in
-from ..opening.features import contribution
+from ..opening.dictionaries.features import contribution
 from ..reading.readers import read
+from .asked import attributions_of, one_question, rivals, testable, testables
 from .backups import search
 from .experiment import Experiment
 from .findings import Finding, Verification
@@ -42,8 +42,6 @@ from .table import gaps as gaps_said
 from .together import most_rows, test_together
 
 if TYPE_CHECKING:
-    from ...model.model import Model
-    from ...model.run import Run
     from ...model.running.worker import Job
 
 EXACT_TOKENS = 60_000  # (row, position) pairs up to which every head and MLP is patched exactly
@@ -97,16 +95,16 @@ def verify(
     """
     if (count := whole(top)) is None or count < 0:
         raise AttribError(f"top={top!r} is not a number of parts.", "Give 0 or more: 0 tests components= only.")
-    asked = _attributions(attribution)
-    model, at, position = asked[0].model, thresholds or Thresholds(), _one_question(asked)
-    extra = [_testable(model, c) for c in named(components)]
+    asked = attributions_of(attribution)
+    model, at, position = asked[0].model, thresholds or Thresholds(), one_question(asked)
+    extra = [testable(model, c) for c in named(components)]
     others_of = prompts(corrupted)
     clean_runs = [a.run for a in asked]
     pairs = as_pairs(model, clean_runs, others_of * len(asked) if len(others_of) == 1 else others_of, position)
     if positions is not None:
         check_one_length([clean for clean, _ in pairs])
-    rivals, chosen = _rivals(asked, pairs, against, position)
-    given = [rather(a, rival) for a, rival in zip(asked, rivals, strict=True)]
+    held, chosen = rivals(asked, pairs, against, position)
+    given = [rather(a, rival) for a, rival in zip(asked, held, strict=True)]
     first, targets = given[0], [a.target for a in given if isinstance(a.target, Target)]
     ends = zip(given, targets, pairs, strict=True)
     there = [read(c, target, a.position).actual for a, target, (_, c) in ends]
@@ -123,7 +121,7 @@ def verify(
     where = None if positions is None else tuple(sorted(set(positions_in(first.run, positions))))
     cost = Cost()
     run = Experiment(pairs, targets, first, position, where, cost, job, budget)
-    every = [*_testables(model), *dict.fromkeys(c for c in extra if c.kind == "feature")]
+    every = [*testables(model), *dict.fromkeys(c for c in extra if c.kind == "feature")]
     bars = _bars(given, every)
     cells, effects, notes = _total_effects(run, every, bars, top, extra, exact_up_to)
     direct = {way: run.direct([run.cell([c]) for c in (every if top else cells)], way) for way in WAYS}
@@ -179,123 +177,6 @@ def _opposite(gaps: Float[Tensor, "pair"]) -> list[str]:
     return [f"the gap of {which} has the other sign: leave {it} out, or turn {it} round"]
 
 
-def _attributions(given: Any) -> list[Attribution]:
-    """One attribution or several."""
-    if isinstance(given, Attribution):
-        return [given]
-    found = list(given) if hasattr(given, "__iter__") or hasattr(given, "__getitem__") else [given]
-    wrong = [a for a in found if not isinstance(a, Attribution)]
-    if wrong or not found:
-        what = f", and this is {kind_of(wrong[0])}" if len(found) == len(wrong) == 1 else ""
-        raise AttribError(
-            f"verify takes an attribution{what}.", "Write aw.verify(aw.attribute(run, target), corrupted)."
-        )
-    return found
-
-
-def _one_question(given: Sequence[Attribution]) -> int:
-    """The position that all attributions explain, counted from the end where their prompts differ in length.
-
-    Raises:
-        AttribError: they explain no token.
-        TargetError: they explain numbers of different kinds, whose gaps have no mean.
-        PositionError: they are read at different places.
-    """
-    first = given[0]
-    if not isinstance(first.target, Target):
-        raise AttribError(
-            f"The {first.target.words(first.model, first.run)} has no experiment here.",
-            "Verify the attribution of a token.",
-        )
-    for number, a in enumerate(given[1:], 1):
-        if not isinstance(a.target, Target) or _kind(a.target) != _kind(first.target):
-            texts = [x.target.words(x.model, x.run) for x in (first, a)]
-            raise TargetError(
-                f"The pairs of one verification share a kind of target: pair 0 explains the {texts[0]}, and pair "
-                f"{number} the {texts[1]}.",
-                "Explain a logit in all of them, or a difference, or a log-probability.",
-            )
-    ends = {a.position - a.run.n_positions for a in given}
-    if len({a.position for a in given}) == 1:
-        return first.position
-    if len(ends) == 1:
-        return ends.pop()
-    raise PositionError(
-        f"The attributions are read at positions {', '.join(str(a.position) for a in given)}: no place that all share.",
-        "Explain the same position in all of them.",
-    )
-
-
-def _rivals(
-    asked: Sequence[Attribution],
-    pairs: Sequence[tuple[Run, Run]],
-    against: TokenSet | Sequence[TokenSet] | None,
-    position: int,
-) -> tuple[list[TokenSet | None], list[str]]:
-    """(what is held against the answer in every pair, remarks on that).
-
-    Without ``against`` they are those of :func:`..experiments.pairs.rivals_of`, where a plain logit is explained: a
-    single logit goes up and down with all the others.
-
-    Raises:
-        TargetError: a list of rivals that is not one per pair.
-    """
-    if against is not None:
-        several = len(asked) > 1 and isinstance(against, (list, tuple)) and len(against) > 0
-        given: list[Any] = list(against) if several else [against] * len(asked)  # type: ignore[arg-type]
-        if len(given) != len(asked):
-            raise TargetError(
-                f"{len(given)} rivals for {len(asked)} pairs of prompts.",
-                "Give one for all of them, or a list of one per pair; a list in it is a set of tokens.",
-            )
-        return [rival if rival != () else None for rival in given], []
-    targets = [a.target for a in asked if isinstance(a.target, Target)]
-    if targets[0].kind != "logit" or targets[0].centre:
-        return [None] * len(asked), []
-    model = asked[0].model
-    answers_of = [{model.single_token(t) for t in target.tokens} for target in targets]
-    found, why = rivals_of(pairs, position, answers_of)
-    if found is None:
-        return [None] * len(asked), [why]
-    tops = [c.top(1, position)[0].id for _, c in pairs]
-    names = ", ".join(dict.fromkeys(visible(model.token(i)) for i in found[:3])) + (" …" if len(found) > 3 else "")
-    which = "the answer to" if tops == found else "the likeliest but what is explained after"
-    return list(found), [f"held against {names}, {which} the other prompt (against=() verifies the logit by itself)"]
-
-
-def _kind(target: Target) -> tuple[Any, ...]:
-    """What the pairs of one verification have in common, whatever their tokens."""
-    return target.kind, target.centre
-
-
-def _testable(model: Model, given: ComponentLike) -> Component:
-    """``given`` as a component whose effects :func:`verify` measures."""
-    found = component(given)
-    every = every_part(model, [None])
-    if found.kind == "feature":
-        parts_of(model, found)  # refuses what is not there
-        return feature(found).feature
-    if parts_of(model, found) not in [c.parts for c in every]:
-        kinds = dict.fromkeys(c.kind for cell in every if (c := cell.parts[0].component) is not None)
-        raise ComponentError(
-            f"{found} gets no verdict of its own here.",
-            f"Verdicts are on {' and '.join(_KINDS[kind] for kind in kinds)}; "
-            f'aw.patch(..., components=["{found}"]) patches it.',
-        )
-    return found
-
-
-#: What verdicts are on, by the kinds of the parts that a model is split into.
-_KINDS = {
-    "head": "heads",
-    "attn": "attention layers",
-    "mlp": "MLPs",
-    "laurel": "learned residuals",
-    "beside": "third parts of layers",
-    "layer": "whole layers",
-}
-
-
 def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:
     """At most how many plain forwards the experiments of :func:`verify` on one pair stand for (backups apart, which are
     looked for only where something can be spared). They take far fewer passes."""
@@ -304,11 +185,6 @@ def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EX
     if top and every * a.run.n_positions > exact_up_to:
         count = min(every, 4 * top + 2 * (top // 2 + 4) + components)
     return 2 * count + most_rows(min(count, 3 * top + components))
-
-
-def _testables(model: Model) -> list[Component]:
-    """Every part that can be tested: what the model is split into."""
-    return [c for cell in every_part(model, [None]) if (c := cell.parts[0].component) is not None]
 
 
 def _bars(given: Sequence[Attribution], every: Sequence[Component]) -> dict[Component, float]:

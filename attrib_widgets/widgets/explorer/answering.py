@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...analysis.heads.all_heads import small_patterns
 from ...analysis.heads.attention import attention
-from ...analysis.opening.features import opened_row
+from ...analysis.opening.dictionaries.rows import opened_row
 from ...analysis.opening.results import Contributions
-from ...analysis.opening.totals import MLPs
+from ...analysis.opening.trace.totals import MLPs
 from ...analysis.roles.contexts import head_contexts
 from ...analysis.roles.definitions import CIRCUIT, PATTERN
 from ...analysis.roles.roles import head_roles
@@ -27,10 +27,11 @@ from .testing import Tester
 
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
-    from ...analysis.opening.concepts import Concepts
+    from ...analysis.opening.dictionaries.concepts import Concepts
     from ...model.model import Model
     from ...model.run import Run
     from ...model.running.worker import Job
+
 
 #: Heads times the cube of their width for which the page measures circuit roles as well: about a minute.
 LIVE_EIGENVALUES = 5e7

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ...analysis.attribution.attribution import Attribution
 from ...analysis.heads.attention import attention
-from ...analysis.opening.features import opened_row
+from ...analysis.opening.dictionaries.rows import opened_row
 from ...model.identity.steady import steady
 from ...model.run import Run
 from ...model.running.worker import Job

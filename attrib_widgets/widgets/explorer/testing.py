@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
 
-from ...analysis.experiments.ablation import ablate
-from ...analysis.experiments.patching import Patching, patch
-from ...analysis.experiments.token_effects import TokenEffects, token_effects
+from ...analysis.experiments.ablation.ablate import ablate
+from ...analysis.experiments.patching.patch import patch
+from ...analysis.experiments.patching.patching import Patching
+from ...analysis.experiments.patching.token_effects import TokenEffects, token_effects
 from ...analysis.verdicts.chosen import Without, said, without
-from ...analysis.verdicts.circuit import circuit, planned
+from ...analysis.verdicts.circuits.circuit import circuit, planned
 from ...analysis.verdicts.verify import verify
 from ...model.running.worker import Job
 from ...result import strongest, tabled
@@ -28,9 +29,9 @@ from ..transport.view import View
 
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
+    from ...analysis.verdicts.circuits.sets import Circuit
     from ...analysis.verdicts.findings import Verification
     from ...analysis.verdicts.rules import Thresholds
-    from ...analysis.verdicts.sets import Circuit
     from ..questions.memory import Memory
     from ..questions.question import Explanation
 

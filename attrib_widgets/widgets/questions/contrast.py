@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ... import demo
-from ...analysis.experiments.common import common_said, single_logit
-from ...analysis.experiments.pairs import rivals_of
+from attrib_widgets import demo
+
+from ...analysis.experiments.measuring.common import common_said, single_logit
+from ...analysis.experiments.measuring.pairs import rivals_of
 from ...words.targets import AnyTarget, logit_diff
 from ...words.text import visible
 
 if TYPE_CHECKING:
     from ...model.run import Run
+
 
 #: So many prompts of the model's own are tried for one that is answered otherwise.
 TRIED = 4
@@ -51,7 +53,7 @@ def contrast_of(
     run: Run, other: Run, target: AnyTarget, position: int, alone: bool
 ) -> tuple[AnyTarget, Contrast | None]:
     """(what is explained, what the comparison offers): a plain logit is held against its rival, the one of every other
-    experiment (:func:`..analysis.experiments.pairs.rivals_of`), unless it was asked for ``alone``.
+    experiment (:func:`..analysis.experiments.measuring.pairs.rivals_of`), unless it was asked for ``alone``.
 
     Args:
         position: of ``run``; the comparison is read as far from its end.

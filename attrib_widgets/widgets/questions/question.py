@@ -23,7 +23,7 @@ from ...words.targets import Target, as_target, feature, logit, logit_diff, name
 from .contrast import Contrast, contrast_of
 
 if TYPE_CHECKING:
-    from ...analysis.experiments.token_effects import TokenEffects
+    from ...analysis.experiments.patching.token_effects import TokenEffects
     from ...analysis.lens.tuned_lens import TunedLens
     from ...analysis.verdicts.findings import Verification
     from ...model.model import Model
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..shapes.contract import Field
     from ..shapes.explorer import Parts
     from ..transport.wire import Stored
+
 
 PromptLike = str | tuple[int, ...] | Run
 

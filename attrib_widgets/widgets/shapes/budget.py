@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ...analysis.experiments.slopes import Way
+from ...analysis.experiments.estimates.slopes import Way
 from ...analysis.heads.all_heads import ThroughTable, WhyTable, head_table, joined, through_table, why_table
-from ...analysis.opening.totals import MLPs
+from ...analysis.opening.trace.totals import MLPs
 from ...analysis.reading.features import Inside
 from ...model.identity.steady import steady
 from ...result import strongest

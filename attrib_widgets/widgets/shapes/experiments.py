@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...analysis.experiments.cells import every_part
-from ...analysis.experiments.estimates import Estimate, estimated_effects
-from ...analysis.experiments.token_effects import TokenEffects, replacements
+from ...analysis.experiments.cells.cells import every_part
+from ...analysis.experiments.estimates.effects import estimated_effects
+from ...analysis.experiments.estimates.estimate import Estimate
+from ...analysis.experiments.patching.token_effects import TokenEffects, replacements
 from ...analysis.verdicts.findings import OTHERS
 from ...analysis.verdicts.reach import borders
 from ...analysis.verdicts.rules import Measured, Thresholds
@@ -26,9 +27,9 @@ from . import contract
 
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
-    from ...analysis.experiments.answers import Answer
-    from ...analysis.experiments.cells import Cell
-    from ...analysis.experiments.patching import Patching
+    from ...analysis.experiments.cells.cells import Cell
+    from ...analysis.experiments.measuring.answers import Answer
+    from ...analysis.experiments.patching.patching import Patching
     from ...analysis.verdicts.findings import Finding, Group, Verification
     from ...model.run import Run
 

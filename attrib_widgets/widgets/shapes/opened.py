@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from ...analysis.comparing.aligned import carried as carried_by
-from ...analysis.opening.concepts import Concepts
-from ...analysis.opening.features import Features
+from ...analysis.opening.dictionaries.concepts import Concepts
+from ...analysis.opening.dictionaries.features import Features
 from ...analysis.opening.mlps import ExpertContributions
-from ...analysis.opening.totals import HELD
+from ...analysis.opening.trace.totals import HELD
 from ...saes.cards.card import said_of
 from ...words.errors import GranularityError
 from ...words.text import digits_of, signed, visible
@@ -23,10 +23,10 @@ from . import contract
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...analysis.heads.all_heads import HeadTable
+    from ...analysis.opening.dictionaries.searching import FoundFeatures
     from ...analysis.opening.results import Contributions, Writes
-    from ...analysis.opening.searching import FoundFeatures
-    from ...analysis.opening.totals import TokenTotals
-    from ...analysis.opening.trace import Trace
+    from ...analysis.opening.trace.totals import TokenTotals
+    from ...analysis.opening.trace.trace import Trace
     from ...saes.cards import Card, Firing
 
 NEURONS = 12

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ... import demo
-from ...analysis.experiments.common import single_logit
+from ...analysis.experiments.measuring.common import single_logit
 from ...words.targets import Target
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from ...analysis.opening.concepts import Concepts
-from ...analysis.opening.features import Features
+from ...analysis.opening.dictionaries.concepts import Concepts
+from ...analysis.opening.dictionaries.features import Features
 from ...words.errors import AttribError
 from ..transport import wire
 from . import contract
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ...analysis.lens.logit_lens import LogitLens
     from ...analysis.opening.results import Contributions
     from ...result import Table
+
 
 #: Most bytes that a view of attention alone may send.
 LARGEST = 5_000_000

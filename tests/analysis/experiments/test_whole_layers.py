@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.estimates import estimated_effects
+from attrib_widgets.analysis.experiments.estimates.effects import estimated_effects
 from attrib_widgets.model.tracing.gradient import differentiate
 from fixtures import families
 from fixtures.mixed import CLEAN, CORRUPTED, MODELS, LayerTwin, gated

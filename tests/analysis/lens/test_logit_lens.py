@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.lens import logit_lens as module
+from attrib_widgets.analysis.lens import rows as reading
 from attrib_widgets.model.run import Predictions
 from attrib_widgets.words.errors import NumberError
 from fixtures import families
@@ -93,7 +94,7 @@ def test_chunks_change_nothing(family_model, monkeypatch, rows):
     model = family_model("gemma2")
     run = model.run(families.LONG_PROMPT)
     whole = aw.logit_lens(run, " Paris")
-    monkeypatch.setattr(module, "CHUNK", rows * model.vocab_size)
+    monkeypatch.setattr(reading, "CHUNK", rows * model.vocab_size)
     lens = aw.logit_lens(run, " Paris")
     for what in NUMBERS:
         torch.testing.assert_close(getattr(lens, what), getattr(whole, what), atol=2e-6, rtol=2e-5)
@@ -135,7 +136,7 @@ def test_no_tensor_over_layer_position_and_vocabulary_is_ever_made(family_model,
     model = family_model("gpt2")
     run = model.run(families.LONG_PROMPT)
     rows = 8
-    monkeypatch.setattr(module, "CHUNK", rows * model.vocab_size)
+    monkeypatch.setattr(reading, "CHUNK", rows * model.vocab_size)
     largest = 0
 
     class Watch(TorchDispatchMode):

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.cells import Cell, RunDonor, parts_of
+from attrib_widgets.analysis.experiments.cells.cells import Cell, parts_of
+from attrib_widgets.analysis.experiments.cells.donors import RunDonor
 from attrib_widgets.analysis.verdicts.backups import repair
 from attrib_widgets.analysis.verdicts.findings import OTHERS, SPARED
 from attrib_widgets.analysis.verdicts.table import VERDICTS

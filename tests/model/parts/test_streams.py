@@ -9,7 +9,7 @@ import torch
 import transformers as tf
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.opening.features import direction_of
+from attrib_widgets.analysis.opening.dictionaries.rows import direction_of
 from attrib_widgets.analysis.opening.vectors import written_vector
 from attrib_widgets.model.parts.streams import as_one
 from attrib_widgets.model.tracing.edits import Edit

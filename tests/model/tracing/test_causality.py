@@ -13,7 +13,8 @@ from transformers import AttentionInterface
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.cells import Cell, RunDonor
+from attrib_widgets.analysis.experiments.cells.cells import Cell
+from attrib_widgets.analysis.experiments.cells.donors import RunDonor
 from attrib_widgets.widgets.shapes import results
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.places import Place

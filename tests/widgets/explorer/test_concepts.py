@@ -7,7 +7,7 @@ import math
 import pytest
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.opening.concepts import UNSAID, Concepts
+from attrib_widgets.analysis.opening.dictionaries.concepts import UNSAID, Concepts
 from attrib_widgets.widgets.shapes import budget, opened
 from attrib_widgets.widgets.transport import wire
 

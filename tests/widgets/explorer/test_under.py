@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.token_effects import DRAWS, replacements
+from attrib_widgets.analysis.experiments.patching.token_effects import DRAWS, replacements
 from attrib_widgets.analysis.heads.all_heads import head_table
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.widgets.questions.address import UNDERS, Address

@@ -7,7 +7,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.attribution.attribute import attribute
-from attrib_widgets.analysis.experiments.pairs import rivals_of
+from attrib_widgets.analysis.experiments.measuring.pairs import rivals_of
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.questions import contrast

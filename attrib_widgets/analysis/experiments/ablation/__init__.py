@@ -1,0 +1,1 @@
+"""Parts taken out, scaled or held: what the answer becomes without them."""

@@ -1,0 +1,1 @@
+"""What patching would find, estimated from gradients: parts, edges, inputs."""
