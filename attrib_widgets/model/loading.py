@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,35 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
         if bar:
             logging.enable_progress_bar()
     return hf, tokenizer, name
+
+
+def check_rotation(config: Any, release: str = "") -> None:
+    """That queries and keys are rotated as the config says: a release of transformers before 5 leaves aside
+    ``rope_parameters``, which is all that 5 writes of it, and takes its defaults without a word
+    (``findings/rotation-that-an-older-release-forgets.sh``).
+
+    Raises:
+        AttribError: the model was made with another rotation than it was saved with.
+    """
+    from transformers import __version__
+
+    said, release = getattr(config, "rope_parameters", None), release or __version__
+    if not isinstance(said, Mapping) or int(release.partition(".")[0]) >= 5:
+        return
+    by_kind = said if any(isinstance(one, Mapping) for one in said.values()) else {"": said}
+    for kind, one in by_kind.items():
+        local = kind == "sliding_attention" and hasattr(config, "rope_local_base_freq")
+        scaling = {} if local else dict(getattr(config, "rope_scaling", None) or {})
+        made = {"rope_type": scaling.pop("type", "default")} | scaling
+        made["rope_theta"] = getattr(config, "rope_local_base_freq" if local else "rope_theta", 10000.0)
+        made["partial_rotary_factor"] = getattr(config, "partial_rotary_factor", 1.0)
+        for entry, value in one.items():
+            if value is not None and made.get(entry) != value:
+                raise AttribError(
+                    f"transformers {release} does not read rope_parameters, in which this model's rotation was saved: "
+                    f"{entry} is {value!r} there, and the model was made with {made.get(entry)!r}.",
+                    "Load it with transformers 5, or write rope_theta, rope_scaling and the like into its config.json.",
+                )
 
 
 def _reader(config: Any) -> Any:

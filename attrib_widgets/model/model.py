@@ -16,11 +16,12 @@ from ..words.errors import AttribError, GranularityError, PositionError, Tokeniz
 from ..words.kinds import Kind
 from ..words.several import listed
 from .anatomy.anatomy import Anatomy
+from .anatomy.lookup import text_config
 from .built import Built
 from .identity.belonging import at_home
 from .identity.stamp import Stamp, changes, is_of, weight_keys
 from .identity.steady import during
-from .loading import ModelCard, built, move, read_card, read_checkpoint, read_tokenizer, unwrapped
+from .loading import ModelCard, built, check_rotation, move, read_card, read_checkpoint, read_tokenizer, unwrapped
 from .network import Network
 from .parts.joins import Factor, Joins
 from .parts.streams import one_stream
@@ -87,6 +88,7 @@ class Model(Network, Tokens):
                 f"{absent} has no weights in memory: they were not loaded, or device_map offloads them.",
                 "Load all of it: in bfloat16, or with a device_map of devices that hold it.",
             )
+        check_rotation(text_config(hf))
         super().__init__(hf, name)
         self._joins: tuple[frozenset[int], Anatomy, Stamp, Mapping[int, Joins]] | None = None
         self.tokenizer = copy.deepcopy(tokenizer)

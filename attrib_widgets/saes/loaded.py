@@ -1,8 +1,8 @@
 """Dictionaries that other libraries have loaded: a ``sae_lens.SAE``, a ``SparseCoder``, whatever encodes and decodes.
 
 What is known of a library is read like its files. Of anything else what can be asked is asked: whether each activation
-is encoded by itself, and whether what is decoded is linear in the activations, without which contributions do not add
-up. The matrix of that is then found, and the encoder called as it is.
+is encoded by itself, whether what is decoded is linear in the activations, without which contributions do not add up,
+and whether a call is the two after each other. The matrix is then found, and the encoder called as it is.
 """
 
 from __future__ import annotations
@@ -155,6 +155,9 @@ def _asked(given: Any, site: Place, state: dict[str, Tensor]) -> SAE:
         if not _close(active, alone, slack):
             raise _refused(given, "encode returns something else for an activation alone than among others")
         bias, w_dec = _linear(given, encode, decode, active, x, state, slack)
+        whole = _call(given, x.to(device, dtype))
+        if whole is not None and whole.shape == (len(x), len(bias)) and not _close(whole, decode(active), slack):
+            raise _refused(given, "a call of it gives more than decode(encode(x)), as a skip connection does")
     except AttribError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as reason:  # what torch says of shapes and devices
@@ -171,6 +174,19 @@ def _asked(given: Any, site: Place, state: dict[str, Tensor]) -> SAE:
         subtract=False,
         encoder=encode,
     )
+
+
+def _call(given: Any, x: Tensor) -> Tensor | None:
+    """What it gives when it is called: a skip connection may stand in neither half. None where that is no tensor."""
+    if not callable(given):
+        return None
+    try:
+        with torch.no_grad():
+            found = given(x)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError):  # a call asks for other things
+        return None
+    first = found[0] if isinstance(found, tuple) and found else found
+    return first.detach().float().cpu() if isinstance(first, Tensor) else None
 
 
 def _linear(

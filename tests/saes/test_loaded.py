@@ -74,6 +74,13 @@ class Pair(Plain):
         return self.inner(x), None
 
 
+class Skipping(Plain):
+    """With a skip connection in neither half."""
+
+    def forward(self, x):
+        return self.decode(self.encode(x)) + x / 2
+
+
 class Failing(Plain):
     def encode(self, x):
         raise RuntimeError("a shape that is wrong")
@@ -84,7 +91,15 @@ class Missing(Plain):
         raise NotImplementedError
 
 
-@pytest.mark.parametrize("made", [Plain, Spread])
+class Called(Plain):
+    """Its call is its two halves, with a loss beside them."""
+
+    def forward(self, x):
+        out = self.decode(self.encode(x))
+        return out, (x - out).square().mean()
+
+
+@pytest.mark.parametrize("made", [Plain, Spread, Called])
 def test_what_encodes_and_decodes_is_taken_as_it_is(made):
     given = made()
     sae, x = aw.read_sae(given, site="L1.mlp"), torch.randn(3, 5, WIDTH)
@@ -107,6 +122,7 @@ def test_what_encodes_and_decodes_is_taken_as_it_is(made):
         (Elsewhere, r"reads 8 numbers and decodes to \[5\]"),
         (Pair, "returns a tuple, no tensor"),
         (Failing, "ended in RuntimeError: a shape that is wrong"),
+        (Skipping, r"more than decode\(encode\(x\)\), as a skip connection"),
         (Missing, r"ended in NotImplementedError\."),
     ],
 )
