@@ -102,7 +102,7 @@ _HOMES = {
     "Anatomy": "model.anatomy.anatomy",
     "QKV": "model.anatomy.anatomy",
     "explore": "widgets.explore",
-    "Explorer": "widgets.explorer",
+    "Explorer": "widgets.explorer.explorer",
     "AttribError": "words.errors",
     "ComponentError": "words.errors",
     "TargetError": "words.errors",
@@ -146,8 +146,8 @@ def _view() -> Any:
 
 def _figure() -> Any:
     """What draws a result: importing the plots registers them."""
-    from .plots import experiments, graphs, surveys  # noqa: F401
-    from .plots.results import figure_of
+    from .plots import experiments, graphs, results, surveys  # noqa: F401
+    from .plots.drawing import figure_of
 
     return figure_of
 
@@ -257,7 +257,7 @@ if TYPE_CHECKING:
     from .saes.making import make_cards as make_cards
     from .saes.sae import SAE as SAE
     from .widgets.explore import explore as explore
-    from .widgets.explorer import Explorer as Explorer
+    from .widgets.explorer.explorer import Explorer as Explorer
     from .words.components import Component as Component
     from .words.components import component as component
     from .words.errors import AnatomyError as AnatomyError

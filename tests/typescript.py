@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTRACT = ROOT / "attrib_widgets" / "widgets" / "shapes" / "contract"
 TYPES = ROOT / "js" / "src" / "core" / "types.ts"
 #: In the order of the file that is written.
-FILES = ("explorer", "opened", "results", "surveys", "graphs", "experiments", "views", "requests")
+FILES = ("explorer", "opened", "results", "surveys", "graphs", "experiments", "views", "words", "requests")
 HEAD = """\
 /**
  * What travels between Python and the browser. Written by tests/typescript.py from the typed dictionaries in

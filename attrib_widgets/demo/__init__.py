@@ -1,7 +1,7 @@
 """The embedded model: where its files are, and prompts that show what it can do; and circuits that were built by hand.
 
-Nothing heavy is imported here. What the model was taught is in `making/`: `facts`, `phrasings` and `corpus`, what it is
-asked in `cases`, how it was made in `train` and `second`. In `files/`, beside the weights, `words.txt` lists every word
+Nothing heavy is imported here. What the model was taught is in `making/corpus/`, what it is asked in `making/cases`,
+how it was made in `train` and `second` there. In `files/`, beside the weights, `words.txt` lists every word
 that it was shown, and `evaluation.json` says how well it does what it was taught; in words that is in `model.card`.
 """
 

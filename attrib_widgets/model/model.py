@@ -15,7 +15,8 @@ from ..result import slots
 from ..words.errors import AttribError, GranularityError, PositionError, TokenizerError, warn
 from ..words.kinds import Kind
 from ..words.several import listed
-from .anatomy.anatomy import Anatomy, text_config
+from .anatomy.anatomy import Anatomy
+from .anatomy.lookup import text_config
 from .built import Built
 from .identity.belonging import at_home
 from .identity.stamp import Stamp, changes, is_of, weight_keys
@@ -29,9 +30,10 @@ from .running.batch import run_many
 from .running.generate import generated_ids
 from .running.memory import estimate, readable, require
 from .running.worker import Job, Worker
-from .selfcheck.check import SelfCheck, causal_check, check_model
+from .selfcheck.check import causal_check, check_model
 from .selfcheck.kinds import kinds_of
 from .selfcheck.levels import Level, named_layers
+from .selfcheck.outcome import SelfCheck
 from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
 from .text.known import read_words

@@ -1,4 +1,4 @@
-"""The network of a model: its modules, their weights in float32, its norms, and the lock that every pass takes.
+"""The network of a model: its modules, their weights in float32, and its norms.
 
 It knows where its parts are (its anatomy) and no tokens; what helpers below :class:`.model.Model` take is a network.
 """
@@ -6,46 +6,36 @@ It knows where its parts are (its anatomy) and no tokens; what helpers below :cl
 from __future__ import annotations
 
 import operator
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..words.errors import AnatomyError, GranularityError, ModelError
-from .anatomy.anatomy import Anatomy, Mixer, find, mixer_of, parallel, text_config
+from ..words.errors import AnatomyError, GranularityError
+from .anatomy.anatomy import Anatomy, Mixer
 from .anatomy.geometry import Geometry
 from .anatomy.linear import Projection
+from .anatomy.lookup import find, mixer_of, parallel, text_config
 from .anatomy.norms import FrozenNorm, read_norm
 from .anatomy.weights import bias_of, column_lengths, device_of, exact_weight, shown_weight, widths
-from .identity.stamp import Key, Stamp, changes, is_of, mark_of, modules_of, named, stamp_of, weight_keys, writable
+from .identity.stamp import mark_of, stamp_of
 from .identity.steady import during
+from .identity.studied import Studied
 from .parts.between import Between
 from .parts.joins import Join, Joins
 
-if TYPE_CHECKING:
-    from .run import Run
 
-T = TypeVar("T")
-
-# nnsight's engine is not thread-safe, also across wrappers of one module: every forward takes this lock.
-FORWARD_LOCK = threading.RLock()
-
-
-class Network:
+class Network(Studied):
     """The modules of a causal language model, and access to its parts.
 
     Attributes:
-        hf: the transformers model, untouched; traced: the same one as nnsight runs it.
+        traced: the transformers model as nnsight runs it.
         anatomy: where its parts are; geometry: their numbers and widths; between: what is done between the last layer
             and the unembedding; unread: the layers that can be read as a whole only, because parts of the anatomy are
             missing there or run otherwise, with the reasons; joining: the layers whose sublayers join the stream
             otherwise than by a plain sum (:meth:`join`).
-        lock: the lock that every forward pass takes.
     """
 
     traced: Any
@@ -56,21 +46,12 @@ class Network:
     between: Between
 
     def __init__(self, hf: nn.Module, name: str | None = None) -> None:
-        self.hf = hf
-        self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
-        self.lock = FORWARD_LOCK
-        self._quiet = 0  # how many blocks of :meth:`quiet` are open, under the lock
+        super().__init__(hf, name)
         self.unread, self.joining = {}, frozenset()
         self.between = Between()
-        self._cache: dict[Any, tuple[Any, Any]] = {}
         self._through: dict[Any, tuple[Any, Projection]] = {}  # projections that may be more than a weight
         declared = next((p.dtype for p in hf.parameters() if p.is_floating_point()), torch.float32)
         self._dtypes = dict.fromkeys(("stream", "inside", "logits"), declared)  # until something is recorded
-        self._stamp: Stamp = {}
-        self._settled: Stamp | None = None  # what the model was when it was last checked
-        self._moving: set[Key] = set()  # what the model itself writes to while it runs, a rotary table say
-        self._facts: dict[Any, Any] = {}
-        self._of_runs: WeakKeyDictionary[Run, dict[Any, Any]] = WeakKeyDictionary()
 
     # -- what it is ----------------------------------------------------------------------------------------
     @property
@@ -182,25 +163,6 @@ class Network:
             return None
         return int(table.num_embeddings) - int(getattr(table, "offset", 0))  # OPT leaves the first rows unused
 
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        """Hold the lock, without gradients and in eval mode; training flags are put back afterwards.
-
-        Also inside ``torch.inference_mode``, whose tensors no later gradient could pass. One inside another finds the
-        model quiet already.
-        """
-        with self.lock, torch.inference_mode(False), torch.no_grad():
-            training = [] if self._quiet else [m for _, m in modules_of(self.hf) if m.training]
-            for module in training:
-                module.training = False
-            self._quiet += 1
-            try:
-                yield
-            finally:
-                self._quiet -= 1
-                for module in training:
-                    module.training = True
-
     # -- its parts, in float32 -----------------------------------------------------------------------------
     def module(self, path: str | None, layer: int | None = None) -> nn.Module:
         """The module at ``path``, inside ``layer`` when one is given."""
@@ -226,71 +188,6 @@ class Network:
     def read_norm(self, module: nn.Module, width: int, path: str, layer: int | None) -> FrozenNorm:
         """:func:`.anatomy.norms.read_norm`, kept for as long as nothing of the norm changes."""
         return self._kept((path, layer), stamp_of(module), lambda: read_norm(module, width, path, self.home))
-
-    def _kept(self, key: Any, stamp: Any, compute: Callable[[], T]) -> T:
-        """``compute()``, remembered until ``stamp`` is another (a training step, say)."""
-        if self._cache.get(key, (None,))[0] != stamp:
-            self._cache[key] = (stamp, compute())
-        found: T = self._cache[key][1]
-        return found
-
-    def stamp(self) -> Stamp:
-        """What the model is now (see :mod:`.identity.stamp`); the last call's very object while nothing changes."""
-        now = stamp_of(self.hf)
-        if now != self._stamp:
-            self._stamp = now
-        return self._stamp
-
-    def changed(self, since: Stamp) -> list[Key]:
-        """What is no longer as it was, apart from what the model's own passes write."""
-        return changes(since, self.stamp(), self._moving)
-
-    @property
-    def stamped(self) -> Stamp:
-        """The stamp of the last time that it was taken: right after a pass, what the pass was made with."""
-        return self._stamp
-
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """A pass of the library's own: the buffers and attributes that it leaves changed are the model's to write.
-
-        Raises:
-            ModelError: a weight was written to meanwhile, by a training step in another thread, say.
-        """
-        before = self.stamp()
-        self.settle(before)
-        yield
-        moved = changes(before, self.stamp())
-        weights = weight_keys(self.hf) if moved else set()
-        trained = [key for key in moved if is_of(key, weights)]
-        if trained and self._settled is not None:  # while it is loaded, its first pass may still lay its weights out
-            raise ModelError(
-                f"{named(trained[0])} of {self.name} was written to while the model ran: part of it was computed with "
-                "other weights than the rest.",
-                "Let what trains it rest meanwhile, and run the prompt again.",
-            )
-        self._moving.update(key for key in writable(moved) if not is_of(key, weights))
-
-    def settle(self, now: Stamp) -> None:
-        """What was found out about the network holds for ``now`` as well, or is found out again."""
-
-    def kept(self, key: Any, compute: Callable[[], T], run: Run | None = None) -> T:
-        """``compute()``, remembered until :meth:`forget`; with ``run``, for as long as the run lives."""
-        facts = self._facts if run is None else self._of_runs.setdefault(run, {})
-        if key not in facts:
-            facts[key] = compute()
-        found: T = facts[key]
-        return found
-
-    def keeps(self, key: Any, run: Run | None = None) -> bool:
-        """Whether :meth:`kept` has it at hand."""
-        return key in (self._facts if run is None else self._of_runs.get(run, {}))
-
-    def forget(self) -> None:
-        """Drop everything that was read off the weights, found out about the model, or kept beside its runs."""
-        self._cache.clear()
-        self._facts.clear()
-        self._of_runs.clear()
 
     # -- its projections -----------------------------------------------------------------------------------
     def projection(self, path: str | None, layer: int | None = None) -> Projection:

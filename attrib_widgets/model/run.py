@@ -22,7 +22,8 @@ from .identity.stamp import named
 from .identity.steady import once
 from .text.known import LARGER, Unseen, unseen, unseen_note
 from .tracing.edits import Edit, flattened, refuse_narrow
-from .tracing.record import Recording, record, record_many
+from .tracing.record import record, record_many
+from .tracing.recording import Recording
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from ..analysis.verdicts.erasure import Erasure
 from ..analysis.verdicts.findings import Verification
 from ..analysis.verdicts.reach import borders
 from ..words.text import share, visible
-from .results import MINUS, PLUS, _axes, _bars, _largest, _map, figure_of, named
+from .drawing import MINUS, PLUS, bars, canvas, figure_of, heat, largest, named
 
 MARGIN = 0.15  # around the points of a scatter, as a share of its span
 
@@ -28,8 +28,8 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
     """A grid where the cells of one site form one, else bars of the largest cells."""
     single = [c.parts[0].grid for c in result.cells if len(c.parts) == 1]
     if site is None and (len(set(single)) != 1 or len(single) != len(result.cells)):
-        labels, values = _largest(named(result, result.labels), result.values.nan_to_num(0).tolist(), k)
-        return _bars(result.title(), labels, values, result.share, cumulative=False)
+        labels, values = largest(named(result, result.labels), result.values.nan_to_num(0).tolist(), k)
+        return bars(result.title(), labels, values, result.share, cumulative=False)
     grid = result.grid(site).numpy()
     flat = grid.ndim == 1  # one number per layer
     grid = grid[:, None] if flat else grid
@@ -47,8 +47,8 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
         kinds = [result.part_kinds.get(str(rows[row])) for row in sorted(rows)]
         names = [name if kind is None else f"{name} ({kind.short})" for name, kind in zip(names, kinds, strict=True)]
     places = {c.positions for c in cells}
-    figure, axes = _axes(1.8 + 0.36 * grid.shape[1], 1.2 + 0.22 * grid.shape[0])
-    image = _map(axes, grid, True, upwards=True)
+    figure, axes = canvas(1.8 + 0.36 * grid.shape[1], 1.2 + 0.22 * grid.shape[0])
+    image = heat(axes, grid, True, upwards=True)
     axes.set_yticks(range(len(names)), names, fontsize=7 if len(names) > 40 else 9)
     if len(places) > 1:
         tokens = result.pairs[0][0].tokens
@@ -65,7 +65,7 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
 @figure_of.register
 def _(result: Verification) -> Figure:
     """Direct damage against damage, each point with its word, and the borders between words."""
-    figure, axes = _axes(6.5, 6)
+    figure, axes = canvas(6.5, 6)
     d = np.array([f.direct for f in result.findings])
     n = np.array([f.necessity for f in result.findings])
     low, high = (float(end(np.concatenate([[0.0], d, n]))) for end in (np.min, np.max))  # also of no findings
@@ -90,8 +90,8 @@ def _(result: Verification) -> Figure:
 def _(result: EdgeEstimate, k: int = 20) -> Figure:
     rows = result.values.abs().sum(1).argsort(descending=True)[:k].sort().values.tolist()
     columns = result.values.abs().sum(0).argsort(descending=True)[:k].sort().values.tolist()
-    figure, axes = _axes(2 + 0.34 * len(columns), 1.4 + 0.28 * len(rows))
-    image = _map(axes, result.values[rows][:, columns].numpy(), True, upwards=True)
+    figure, axes = canvas(2 + 0.34 * len(columns), 1.4 + 0.28 * len(rows))
+    image = heat(axes, result.values[rows][:, columns].numpy(), True, upwards=True)
     axes.set_xticks(range(len(columns)), [str(result.readers[i]) for i in columns], rotation=90)
     axes.set_yticks(range(len(rows)), [str(result.senders[i]) for i in rows])
     axes.set_title(f"{result.title()} (estimated)", loc="left", fontsize=10, wrap=True)
@@ -103,18 +103,18 @@ def _(result: EdgeEstimate, k: int = 20) -> Figure:
 def _(result: Integrated) -> Figure:
     labels = [f"{visible(t)} ({p})" for p, t in enumerate(result.clean.tokens)]
     title = f"{result.title()}; completeness error {share(result.error, 1)}"
-    return _bars(title, labels, result.values.tolist(), result.unit, cumulative=False)
+    return bars(title, labels, result.values.tolist(), result.unit, cumulative=False)
 
 
 @figure_of.register
 def _(result: Ablation, k: int = 15) -> Figure:
-    labels, values = _largest(named(result, result.labels), result.values.nan_to_num(0).tolist(), k)
-    return _bars(result.title(), labels[:k], values[:k], f"change, {result.unit}", cumulative=False)
+    labels, values = largest(named(result, result.labels), result.values.nan_to_num(0).tolist(), k)
+    return bars(result.title(), labels[:k], values[:k], f"change, {result.unit}", cumulative=False)
 
 
 @figure_of.register
 def _(result: Erasure) -> Figure:
-    figure, axes = _axes(6, 3)
+    figure, axes = canvas(6, 3)
     names: list[Any] = [f"L{result.first + i}" for i in range(len(result.remaining) - 1)] + ["final norm"]
     axes.plot(range(len(names)), result.remaining.numpy(), color=PLUS, marker="o")
     axes.set_xticks(range(len(names)), names)
@@ -128,13 +128,13 @@ def _(result: Erasure) -> Figure:
 def _(result: Removal) -> Figure:
     labels = ["nothing removed", *(f"then {s.component}" for s in result.steps)]
     margins = [result.start, *(s.margin for s in result.steps)]
-    return _bars(result.title(), labels, margins, "logit of the answer minus the best other", cumulative=False)
+    return bars(result.title(), labels, margins, "logit of the answer minus the best other", cumulative=False)
 
 
 @figure_of.register
 def _(result: Circuit) -> Figure:
     """The curve over size in both directions, and the whole set's f."""
-    figure, axes = _axes(6.5, 4)
+    figure, axes = canvas(6.5, 4)
     for side, colour in zip(result.sides.values(), (PLUS, MINUS), strict=True):
         sizes, f = zip(*side.curve, strict=True)
         name = f"kept in the {RUNS[side.direction]} run: CPR {side.cpr:.2f}, CMD {side.cmd:.2f}"
@@ -151,6 +151,6 @@ def _(result: Circuit) -> Figure:
 @figure_of.register
 def _(result: TokenEffects) -> Figure:
     labels = [f"{visible(t)} ({p})" for p, t in enumerate(result.run.tokens)]
-    return _bars(
+    return bars(
         result.title(), labels, result.values.nan_to_num(0).tolist(), f"change, {result.unit}", cumulative=False
     )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ..analysis.graph.live import LiveTwin
 from ..analysis.graph.result import Graph
 from ..words.text import signed, visible
-from .results import MINUS, PLUS, _axes, figure_of
+from .drawing import MINUS, PLUS, canvas, figure_of
 
 #: Marks by the kind of a node.
 MARKS = {"feature": "o", "error": "D", "token": "s", "part": "h", "target": "*"}
@@ -34,7 +34,7 @@ def _(result: Graph, names: int = NAMED) -> Figure:
         beside[height, node.position] += 1
         places[source] = (node.position + 0.16 * ((side + 1) // 2) * (-1) ** side, height)
     end = (float(target.position), float(top))
-    figure, axes = _axes(2.0 + 1.3 * run.n_positions, 2.0 + 0.8 * (top + 2))
+    figure, axes = canvas(2.0 + 1.3 * run.n_positions, 2.0 + 0.8 * (top + 2))
     most = float(kept.strength.max()) or 1.0
     features = [-1, *(result.rows[1:] - 1).tolist()]
     for row, source in kept.edges.nonzero().tolist():
@@ -78,7 +78,7 @@ def _(result: Graph, names: int = NAMED) -> Figure:
 @figure_of.register
 def _(result: LiveTwin) -> Figure:
     """Every edge as a dot: what it says, and what the live model did; on the line both are one."""
-    figure, axes = _axes(5, 4.4)
+    figure, axes = canvas(5, 4.4)
     edges, live = [t.edge for t in result.tested], [t.live for t in result.tested]
     ends = [min([0.0, *edges, *live]), max([0.0, *edges, *live])]
     axes.plot(ends, ends, color="0.6", linewidth=0.8)

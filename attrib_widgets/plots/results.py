@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import singledispatch
-from io import BytesIO
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -27,102 +22,37 @@ from ..analysis.opening.trace.totals import TokenTotals
 from ..analysis.opening.trace.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..model.run import Predictions
-from ..result import Result
 from ..words.components import Component
-from ..words.errors import AttribError
-from ..words.kinds import with_kind
-from ..words.text import kind_of, others_label, percent, signed, visible
+from ..words.text import percent, signed, visible
+from .drawing import MINUS, PLUS, Plot, bars, canvas, figure_of, heat, largest, named
 
-PLUS, MINUS = "#0067A5", "#B84E00"
-#: Maps say the sign as bars do: with the colours of the bars, over white at zero.
-SIGNED = LinearSegmentedColormap.from_list("signed", [MINUS, "white", PLUS])
 _LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "0.7", "linewidth": 0.5}
-
-
-class Plot(Figure):
-    """A matplotlib figure that a notebook shows whatever backend is set, and that nothing keeps open."""
-
-    def _repr_png_(self) -> bytes:
-        out = BytesIO()
-        self.savefig(out, format="png", dpi=110)
-        return out.getvalue()
-
-
-@singledispatch
-def figure_of(result: Any, **options: Any) -> Figure:
-    """A figure of ``result``.
-
-    Raises:
-        AttribError: this type of result has no figure: it is words, or a table of them.
-    """
-    raise AttribError(f"{kind_of(result, start=True)} has no figure.", "Display it, or read .to_dataframe().")
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Plot(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _bars(title: str, labels: list[str], values: list[float], unit: str, cumulative: bool) -> Figure:
-    """Signed horizontal bars, each starting where the last one ended when ``cumulative``."""
-    figure, axes = _axes(7, 0.9 + 0.28 * len(labels))
-    ends = np.cumsum(values)
-    starts = np.concatenate([[0.0], ends[:-1]]) if cumulative else np.zeros(len(values))
-    rows = np.arange(len(labels))
-    axes.barh(rows, values, left=starts, color=[MINUS if v < 0 else PLUS for v in values], height=0.7)
-    span = float(np.ptp(np.concatenate([[0.0], starts + values, starts]))) or 1.0
-    for row, (start, value) in enumerate(zip(starts, values, strict=True)):
-        axes.text(max(start, start + value) + 0.01 * span, row, signed(value), va="center", fontsize=8)
-    axes.set_yticks(rows, labels)
-    axes.invert_yaxis()
-    axes.axvline(0, color="0.6", linewidth=0.8)
-    axes.set_xlabel(unit)
-    axes.set_title(title, loc="left", fontsize=10, wrap=True)
-    return figure
-
-
-def named(result: Result, labels: Sequence[str]) -> list[str]:
-    """Names of parts; of those whose names alone would mislead with what they are."""
-    return [with_kind(label, result.part_kinds) for label in labels]
-
-
-def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str], list[float]]:
-    """The ``k`` largest rows by magnitude, and one row for the rest."""
-    order = sorted(range(len(values)), key=lambda i: -abs(values[i]))
-    shown, rest = order[:k], order[k:]
-    names, numbers = [labels[i] for i in shown], [values[i] for i in shown]
-    if rest:
-        names.append(others_label(len(rest)))
-        numbers.append(sum(values[i] for i in rest))
-    return names, numbers
 
 
 @figure_of.register
 def _(result: Attribution, k: int = 12) -> Figure:
-    labels, values = _largest(named(result, result.labels), result.values.tolist(), k)
-    return _bars(result.title(), labels, values, f"{result.unit}, adding up to {result.actual:.2f}", cumulative=True)
+    labels, values = largest(named(result, result.labels), result.values.tolist(), k)
+    return bars(result.title(), labels, values, f"{result.unit}, adding up to {result.actual:.2f}", cumulative=True)
 
 
 @figure_of.register
 def _(result: Comparison, k: int = 15) -> Figure:
-    labels, values = _largest(named(result, result.labels), result.difference.tolist(), k)
-    return _bars(result.title(), labels, values, f"B − A, in {result.unit}", cumulative=False)
+    labels, values = largest(named(result, result.labels), result.difference.tolist(), k)
+    return bars(result.title(), labels, values, f"B − A, in {result.unit}", cumulative=False)
 
 
 @figure_of.register
 def _(result: Buildup) -> Figure:
     unit = f"{result.unit} so far, ending at {result.attribution.actual:.2f}"
-    return _bars(result.title(), named(result, result.steps), result.added.tolist(), unit, cumulative=True)
+    return bars(result.title(), named(result, result.steps), result.added.tolist(), unit, cumulative=True)
 
 
 @figure_of.register
 def _(result: Concepts, k: int = 12) -> Figure:
     names = [*map(result.called, range(len(result) - 1))]
-    labels, values = _largest(names, result.values[:-1].tolist(), k)
+    labels, values = largest(names, result.values[:-1].tolist(), k)
     unit = f"{result.unit}, adding up to {result.explained:.2f}"
-    return _bars(result.title, [*labels, result.labels[-1]], [*values, float(result.values[-1])], unit, cumulative=True)
+    return bars(result.title, [*labels, result.labels[-1]], [*values, float(result.values[-1])], unit, cumulative=True)
 
 
 @figure_of.register
@@ -131,21 +61,21 @@ def _(result: Contributions, k: int = 20) -> Figure:
     labels = [visible(t) if kind == "token" else t for t, kind in zip(names, result.kinds, strict=True)]
     values = result.values.tolist()
     if result.axis != "source" or len(labels) > 60:
-        labels, values = _largest(labels, values, k)
-    return _bars(result.title, labels, values, result.unit, cumulative=False)
+        labels, values = largest(labels, values, k)
+    return bars(result.title, labels, values, result.unit, cumulative=False)
 
 
 @figure_of.register
 def _(result: Writes) -> Figure:
     entries = [*result.promoted, *reversed(result.suppressed)]
     labels, values = [visible(e[0]) for e in entries], [e[2] for e in entries]
-    return _bars(f"What {result.component} writes", labels, values, "logits of the next token", cumulative=False)
+    return bars(f"What {result.component} writes", labels, values, "logits of the next token", cumulative=False)
 
 
 @figure_of.register
 def _(result: Worked, k: int = 20) -> Figure:
-    labels, values = _largest([str(i) for i in range(len(result.products))], result.products.tolist(), k)
-    return _bars(
+    labels, values = largest([str(i) for i in range(len(result.products))], result.products.tolist(), k)
+    return bars(
         f"{result.component} worked out, by number of the stream",
         labels,
         values,
@@ -157,17 +87,7 @@ def _(result: Worked, k: int = 20) -> Figure:
 @figure_of.register
 def _(result: Predictions) -> Figure:
     labels = [visible(p.text) for p in result]
-    return _bars(result.summary().title, labels, [p.probability for p in result], "probability", cumulative=False)
-
-
-def _map(axes: Axes, values: np.ndarray[Any, Any], signs: bool, upwards: bool = False) -> Any:
-    """A map in colour; ``upwards``: the first row at the bottom, as everywhere where rows are layers."""
-    top = float(np.nanmax(np.abs(values))) or 1.0
-    low = -top if signs else 0.0
-    image = axes.imshow(values, cmap=SIGNED if signs else "Blues", vmin=low, vmax=top, aspect="auto")
-    if upwards:
-        axes.invert_yaxis()
-    return image
+    return bars(result.summary().title, labels, [p.probability for p in result], "probability", cumulative=False)
 
 
 @figure_of.register
@@ -202,7 +122,7 @@ def _patterns(title: str, texts: list[str], heads: list[str], values: np.ndarray
         if i >= count:
             axes.set_visible(False)
             continue
-        _map(axes, values[i], signs)
+        heat(axes, values[i], signs)
         axes.set_title(heads[i], fontsize=8)
         if count == 1 and len(tokens) <= 60:
             axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
@@ -216,21 +136,21 @@ def _patterns(title: str, texts: list[str], heads: list[str], values: np.ndarray
 
 @figure_of.register
 def _(result: ShownBars, k: int = 20) -> Figure:
-    labels, values = _largest(result.names, result.values.tolist(), k)
-    return _bars(result.title, labels, values, result.unit, cumulative=False)
+    labels, values = largest(result.names, result.values.tolist(), k)
+    return bars(result.title, labels, values, result.unit, cumulative=False)
 
 
 @figure_of.register
 def _(result: ShownTokens) -> Figure:
-    return _bars(
+    return bars(
         result.title, [visible(t) for t in result.tokens], result.values.tolist(), result.unit, cumulative=False
     )
 
 
 @figure_of.register
 def _(result: ShownGrid) -> Figure:
-    figure, axes = _axes(1.8 + 0.34 * len(result.columns), 1.2 + 0.3 * len(result.rows))
-    image = _map(axes, result.values, bool((result.values < 0).any()))
+    figure, axes = canvas(1.8 + 0.34 * len(result.columns), 1.2 + 0.3 * len(result.rows))
+    image = heat(axes, result.values, bool((result.values < 0).any()))
     axes.set_xticks(range(len(result.columns)), [visible(c) for c in result.columns], rotation=90)
     axes.set_yticks(range(len(result.rows)), [visible(r) for r in result.rows])
     axes.set_title(result.title, loc="left", fontsize=10, wrap=True)
@@ -241,8 +161,8 @@ def _(result: ShownGrid) -> Figure:
 @figure_of.register
 def _(result: Through, k: int = 15) -> Figure:
     strongest = result.values.abs().sum(0).argsort(descending=True)[:k].tolist()
-    figure, axes = _axes(1.8 + 0.5 * len(strongest), 1.4 + 0.3 * len(result.tokens))
-    image = _map(axes, result.values[:, strongest].numpy(), True)
+    figure, axes = canvas(1.8 + 0.5 * len(strongest), 1.4 + 0.3 * len(result.tokens))
+    image = heat(axes, result.values[:, strongest].numpy(), True)
     labels = named(result, [str(result.components[i]) for i in strongest])
     axes.set_xticks(range(len(strongest)), labels, rotation=90)
     axes.set_yticks(range(len(result.tokens)), [visible(t) for t in result.tokens])
@@ -255,7 +175,7 @@ def _(result: Through, k: int = 15) -> Figure:
 def _(result: TokenTotals) -> Figure:
     labels = [f"{visible(t)} ({p})" for p, t in enumerate(result.attribution.run.tokens)]
     fixed = sum(v for _, v in result.constants)
-    return _bars(
+    return bars(
         result.title(), [*labels, "constants"], [*result.positions.tolist(), fixed], result.unit, cumulative=True
     )
 
@@ -277,7 +197,7 @@ def _(result: Trace, k: int = 12) -> Figure:
         lanes = sorted((key for key in parts if key[1] == p), key=lambda key: -height[parts[key]])
         places |= {key: (edges[-1] + lane + 0.5, height[parts[key]]) for lane, key in enumerate(lanes)}
         edges.append(edges[-1] + max(1.5, len(lanes)))
-    figure, axes = _axes(1.6 + 0.5 * edges[-1], 2.2 + 0.5 * len(ticks))
+    figure, axes = canvas(1.6 + 0.5 * edges[-1], 2.2 + 0.5 * len(ticks))
     top, most = float(len(ticks)), max((abs(n.value) for _, n in steps), default=0.0) or 1.0
     for reader, writer in sorted(steps, key=lambda step: -abs(step[1].value)):
         x, y = places[writer.label, writer.position]
@@ -355,8 +275,8 @@ def _(result: PhraseAttribution, k: int = 25) -> Figure:
 def _by_token(title: str, tokens: list[str], labels: list[str], values: Tensor, k: int) -> Figure:
     """A map of ``values`` [token, component], for the ``k`` components with the largest numbers."""
     strongest = sorted(values.abs().amax(0).argsort(descending=True)[:k].tolist())
-    figure, axes = _axes(1.8 + 0.34 * len(strongest), 1.4 + 0.3 * len(tokens))
-    image = _map(axes, values[:, strongest].numpy(), True)
+    figure, axes = canvas(1.8 + 0.34 * len(strongest), 1.4 + 0.3 * len(tokens))
+    image = heat(axes, values[:, strongest].numpy(), True)
     axes.set_xticks(range(len(strongest)), [labels[i] for i in strongest], rotation=90)
     axes.set_yticks(range(len(tokens)), [visible(t) for t in tokens])
     axes.set_title(title, loc="left", fontsize=10, wrap=True)
@@ -383,7 +303,7 @@ def _(result: LogitLens, show: str = "top") -> Figure:
         raise TypeError(f"This lens has no {show}: it was made with entropy=False.")
     values = tops.float().numpy()
     rows, columns = values.shape
-    figure, axes = _axes(1.6 + 0.62 * columns, 1.5 + 0.3 * rows)
+    figure, axes = canvas(1.6 + 0.62 * columns, 1.5 + 0.3 * rows)
     # a rank is a count: its inverse runs from 1 (the top prediction) down to 0 like a probability
     shade = np.sqrt(
         1 / values if show == "rank" else values / (values.max() or 1) if show in ("entropy", "kl") else values

@@ -11,7 +11,7 @@ from ..analysis.survey.group import LEVEL, Group
 from ..analysis.survey.parts import ByGroup, SurveyedPart, column_of, columns_of
 from ..analysis.survey.result import Survey
 from ..words.components import Component
-from .results import MINUS, PLUS, Plot, _axes, _map, figure_of, named
+from .drawing import MINUS, PLUS, Plot, canvas, figure_of, heat, named
 
 #: Area of the largest mark of a map, in square points, and how opaque a part is whose sign is a matter of chance.
 LARGEST, FAINT = 260.0, 0.2
@@ -58,7 +58,7 @@ def _marks(axes: Any, parts: list[Component], columns: list[str], group: Group, 
 def _(result: SurveyedPart) -> Figure:
     """A dot a prompt, a line of dots a group; the stroke is the mean."""
     names = list(result.survey.groups)
-    figure, axes = _axes(7, 1.3 + 0.6 * len(names))
+    figure, axes = canvas(7, 1.3 + 0.6 * len(names))
     for row, name in enumerate(names):
         values = np.sort(result.of(name).numpy())
         beside = 0.5 * ((np.arange(len(values)) * 0.6180339887) % 1 - 0.5)  # spread evenly, and the same every time
@@ -75,8 +75,8 @@ def _(result: SurveyedPart) -> Figure:
 @figure_of.register
 def _(result: ByGroup) -> Figure:
     names = list(result.top)
-    figure, axes = _axes(2.6 + 0.9 * len(names), 1.4 + 0.3 * len(result.components))
-    image = _map(axes, result.values.numpy(), True)
+    figure, axes = canvas(2.6 + 0.9 * len(names), 1.4 + 0.3 * len(result.components))
+    image = heat(axes, result.values.numpy(), True)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(result.components)), named(result, [str(c) for c in result.components]))
     axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)

@@ -20,7 +20,7 @@ from .sae import SAE
 if TYPE_CHECKING:
     from ..model.model import Model
     from ..model.network import Network
-    from ..model.tracing.record import Recording
+    from ..model.tracing.recording import Recording
 
 
 class Activations(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakMethod
@@ -12,13 +12,14 @@ from ..result import Table, render_text
 from ..words.errors import AttribError, ComponentError, NoDictionaryError
 from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
 from ..words.text import kind_of
-from .cards import FIRINGS, Cards, Text
+from .cards import Cards, Text
 from .cards.making import read_cards
 from .cards.neuronpedia import Descriptions, read_descriptions
 from .fit import fit as let_pass
-from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
-from .formats import ends, format_of, local, only, unknown
+from .folders import named_after, read_texts, search, texts_of
+from .formats import format_of, local, only, unknown
 from .formats.files import sha256
+from .held import Held, end_of, read_for
 from .loaded import is_loaded, read_sae
 from .quality import Fit, measured
 from .sae import SAE
@@ -43,25 +44,6 @@ class Opened(NamedTuple):
     fit: Fit | None = None
 
 
-@dataclass(eq=False)
-class _Held:
-    """One dictionary: in memory, or where it will be read from. Several that can be read for one place are refused."""
-
-    place: Place
-    folders: list[Path] = field(default_factory=list)
-    sae: SAE | None = None
-    texts: Texts | None = None
-    cards: Cards | None = None
-    made: Cards | None = None
-    described: Descriptions | None = None
-    fit: Fit | None = None
-    features: int | None = None
-
-    @property
-    def has_cards(self) -> bool:
-        return len(self.folders) == 1 and (self.folders[0] / FIRINGS).is_file()
-
-
 class Dictionaries(MutableMapping[Place, SAE]):
     """The dictionaries of a model, by place, each read when it is first asked for.
 
@@ -84,7 +66,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         self.passed_over: dict[str, str] = {}
         """Folders that hold a dictionary which cannot be read here or does not fit the model, and why."""
         self._model = model
-        self._held: dict[Place, _Held] = {}
+        self._held: dict[Place, Held] = {}
         self._contexts: list[str] | None = None
         self._listeners: list[WeakMethod[Callable[[], object]]] = []
         self._digest: str | None = None
@@ -135,7 +117,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         columns = ["place", "from", "cards", "features"] if rows else []
         return render_text(Table(title, columns, rows, [], note, "\n".join(hidden)))
 
-    def _row(self, held: _Held) -> list[str]:
+    def _row(self, held: Held) -> list[str]:
         count = held.features if held.sae is None else held.sae.n_features
         texts = "with texts" if held.texts else "labels"
         cards = texts if held.has_cards else "from contexts" if self._contexts else "none"
@@ -161,8 +143,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
             ComponentError: no dictionary for it (a KeyError, too); AttribError: it cannot be read, or does not fit.
         """
         held = self._find(place)
-        if held.sae is None:
-            held.sae = self._read_only(held) if len(held.folders) > 1 else self._read(held.place, held.folders[0])
+        self.passed_over |= held.read(self._model, self.digest)
+        assert held.sae is not None
         if held.has_cards and held.cards is None:
             read = Cards.read(held.folders[0], held.sae.n_features)
             if read is not None:
@@ -297,7 +279,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             )
         self._put(place, folder)
 
-    def _find(self, place: PlaceLike) -> _Held:
+    def _find(self, place: PlaceLike) -> Held:
         try:
             found = dictionary_place(place)
         except ComponentError as reason:
@@ -326,65 +308,23 @@ class Dictionaries(MutableMapping[Place, SAE]):
                 )
             if self._model is not None:
                 let_pass(self._model, given, self.digest)
-            self._held[place] = _Held(place, sae=given)
+            self._held[place] = Held(place, sae=given)
         elif isinstance(given, (str, Path)):
             folder = only(local(given), place)
-            place = _end(place, folder)
-            self._held[place] = _Held(place, [folder], self._read(place, folder), texts_of(folder))
+            place = end_of(place, folder)
+            self._held[place] = Held(
+                place, [folder], read_for(place, folder, self._model, self.digest), texts_of(folder)
+            )
         elif is_loaded(given):
             self._put(place, read_sae(given, place))
         else:
             raise ComponentError(f"A dictionary cannot be {kind_of(given)}.", "Give an aw.SAE, or the folder of one.")
 
-    def _read(self, place: Place, folder: Path) -> SAE:
-        """The dictionary of a folder, which has to be for this place.
-
-        Raises:
-            AttribError: it is for another place, or does not fit the model.
-        """
-        known = format_of(folder)
-        told = None if known is None else known.glance(folder).place
-        if told not in (None, place):
-            raise ComponentError(
-                f"The dictionary in {folder} is for {told}, and was given for {place}.",
-                f'If it does read {place}: aw.read_sae(folder, site="{place}").',
-            )
-        sae = read_sae(folder, place if told is None else None)
-        if self._model is not None:
-            let_pass(self._model, sae, self.digest)
-        return sae
-
-    def _read_only(self, held: _Held) -> SAE:
-        """The one dictionary that can be read, of the folders that claim its place.
-
-        Raises:
-            AttribError: several can, or none.
-        """
-        readable: list[tuple[Path, SAE]] = []
-        reasons: dict[Path, str] = {}
-        for folder in held.folders:
-            try:
-                readable.append((folder, self._read(held.place, folder)))
-            except AttribError as error:
-                reasons[folder] = reason_for(error, folder)
-            if len(readable) > 1:
-                raise AttribError(
-                    f"Several folders are for {held.place}: {', '.join(map(str, held.folders))}.",
-                    f'Choose one: model.saes["{held.place}"] = "{held.folders[0]}".',
-                )
-        if not readable:
-            said = "; ".join(f"{folder}: {why}" for folder, why in reasons.items())
-            raise AttribError(f"No dictionary for {held.place} can be read: {said}.")
-        [(folder, sae)] = readable
-        held.folders, held.texts = [folder], texts_of(folder)
-        self.passed_over |= {other.name: why for other, why in reasons.items()}
-        return sae
-
     def _list(self, root: Path) -> tuple[int, dict[str, str]]:
         """Hold what is in the folders of a folder: how many places have one, and what is passed over and why."""
         found = search(root, self._model)
         self._held |= {
-            place: _Held(place, one.folders, texts=texts_of(*one.folders), features=one.features)
+            place: Held(place, one.folders, texts=texts_of(*one.folders), features=one.features)
             for place, one in found.places.items()
         }
         known = {name: why for name, why in self.passed_over.items() if name not in found.usable}
@@ -430,11 +370,4 @@ def open_folder(model: Model, place: Place, folder: Path | str) -> Opened:
     """
     found, folder = Dictionaries(model=model), only(local(folder), place)
     found[place] = folder
-    return found.opened(_end(place, folder))
-
-
-def _end(place: Place, folder: Path) -> Place:
-    """Where the dictionary of a folder reads, if that is the other end of a transcoder to ``place``; else ``place``."""
-    known = format_of(folder)
-    told = None if known is None else known.glance(folder).place
-    return told if told is not None and told in ends(place) else place
+    return found.opened(end_of(place, folder))

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..result import Table
-from ..widgets.explorer import Explorer
-from ..widgets.question import Question, empty, explain, prompt_like, target_of
-from ..widgets.testing import from_python
+from ..widgets.explorer.explorer import Explorer
+from ..widgets.questions.question import Question, empty, explain, prompt_like, target_of
+from ..widgets.transport.requests import from_python
 from ..words.errors import AttribError
 from ..words.text import visible
 from .choice import LOCKED
@@ -17,7 +17,7 @@ from .report import Done
 if TYPE_CHECKING:
     from ..analysis.attribution.attribution import Attribution
     from ..model.model import Model
-    from ..widgets.question import Explanation
+    from ..widgets.questions.question import Explanation
 
 #: What is covered where a part, or a word that a head reads, is asked for.
 COVERED = {"part": ("values", "heads", "detail"), "word": ("detail",)}

@@ -2,7 +2,7 @@
 
 from . import display  # noqa: F401  (fills the registry)
 from .explore import explore
-from .explorer import Explorer
+from .explorer.explorer import Explorer
 from .transport.view import View
 
 __all__ = ["Explorer", "View", "explore"]

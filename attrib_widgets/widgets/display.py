@@ -17,11 +17,11 @@ from ..analysis.survey.result import Survey
 from ..analysis.verdicts.findings import Verification
 from ..result import Result, tabled, view_of
 from ..saes.cards import Card
-from .explorer import Explorer
+from .explorer.explorer import Explorer
 from .graphs import GraphView
 from .phrase import PhraseView
-from .question import Explanation, Question
-from .shapes import experiments, own, results
+from .questions.question import Explanation, Question
+from .shapes import experiments, opened, own, results
 from .surveys import SurveyView
 from .transport.view import View
 
@@ -45,7 +45,7 @@ def _attention(result: Attention) -> View:
 
 @view_of.register
 def _trace(result: Trace) -> View:
-    return View("trace", results.traced(result), result)
+    return View("trace", opened.traced(result), result)
 
 
 @view_of.register
@@ -70,7 +70,7 @@ def _graph(result: Graph) -> GraphView:
 
 @view_of.register
 def _card(result: Card) -> View:
-    return View("card", results.carded(result), result)
+    return View("card", opened.carded(result), result)
 
 
 @view_of.register

@@ -11,11 +11,11 @@ from ..model.model import Model, load
 from ..model.run import Run
 from ..words.errors import AttribError
 from ..words.targets import Phrase
-from .address import Address
-from .explorer import Explorer
-from .passage import Passage, given
-from .question import Question, blaming, empty, explain, prompt_like, target_of
-from .testing import from_python
+from .explorer.explorer import Explorer
+from .questions.address import Address
+from .questions.passage import Passage, given
+from .questions.question import Question, blaming, empty, explain, prompt_like, target_of
+from .transport.requests import from_python
 
 
 @steady(end=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets as t
 
 from ..words.errors import AttribError, ComponentError
-from .shapes import contract, graphs, results
+from .shapes import contract, graphs, opened
 from .transport import assets
 from .transport.requests import Operation, Reply
 from .transport.traits import Locked
@@ -100,7 +100,7 @@ class GraphView(View):
 
     # requests ---------------------------------------------------------------------------------------------------
     def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.card(self.graph.card(self._node(args))))
+        return Reply(opened.card(self.graph.card(self._node(args))))
 
     def _op_between(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(graphs.edge(self.graph.between(self._node(args), self._node(args, "into") or None)))

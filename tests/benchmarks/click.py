@@ -28,8 +28,8 @@ CLICK = """id => new Promise(done => {
 
 def made(folder: Path, tokens: int) -> Path:
     """The page of an explorer."""
-    from attrib_widgets.widgets.explorer import Explorer
-    from attrib_widgets.widgets.question import Explanation, Question
+    from attrib_widgets.widgets.explorer.explorer import Explorer
+    from attrib_widgets.widgets.questions.question import Explanation, Question
     from attrib_widgets.widgets.shapes import budget
 
     budget.PATTERN_TOKENS, budget.BUDGET = 2048, 10**9  # as if the kernel had answered already

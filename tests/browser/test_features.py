@@ -11,7 +11,7 @@ import torch
 from playwright.sync_api import expect
 
 import attrib_widgets as aw
-from attrib_widgets.widgets.shapes.results import CONTEXTS
+from attrib_widgets.widgets.shapes.opened import CONTEXTS
 from browser.chromium import Watched
 from browser.conftest import lab_only
 from browser.notebook import Notebook

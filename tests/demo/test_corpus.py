@@ -13,8 +13,8 @@ import pytest
 
 from attrib_widgets import demo
 from attrib_widgets.demo.making import cases, corpus, pairs
-from attrib_widgets.demo.making import phrasings as say
-from attrib_widgets.demo.making.facts import (
+from attrib_widgets.demo.making.corpus import phrasings as say
+from attrib_widgets.demo.making.corpus.facts import (
     BY_NAME,
     COUNTRIES,
     LANDMARKS,

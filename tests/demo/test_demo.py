@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 import attrib_widgets as aw
 from attrib_widgets import demo
 from attrib_widgets.demo.making import card, cases, corpus, evaluate, train
-from attrib_widgets.demo.making.facts import COUNTRIES
+from attrib_widgets.demo.making.corpus.facts import COUNTRIES
 from attrib_widgets.model import loading
 
 

@@ -95,7 +95,7 @@ def test_the_lens_figure_names_what_it_can_show(a):
 
 
 def test_what_has_no_figure_says_where_its_numbers_are():
-    from attrib_widgets.plots.results import figure_of
+    from attrib_widgets.plots.drawing import figure_of
 
     for one in (object(), aw.glossary(), aw.supported()):
         with pytest.raises(AttribError, match=r"has no figure.*to_dataframe"):

@@ -169,10 +169,10 @@ def test_folders_beside_the_weights_are_found_and_read_when_asked_for(tmp_path, 
     write_sae(random_sae("L0.mlp", d), folder / "saes" / "z")
     config = folder / "saes" / "z" / "cfg.json"
     config.write_text(config.read_text().replace("hook_mlp_out", "attn.hook_q"))
-    from attrib_widgets.saes import store
+    from attrib_widgets.saes import held
 
     read = []
-    monkeypatch.setattr(store, "read_sae", lambda f, site=None: read.append(f.name) or aw.read_sae(f, site))
+    monkeypatch.setattr(held, "read_sae", lambda f, site=None: read.append(f.name) or aw.read_sae(f, site))
     model = aw.load(str(folder))
     assert "saes" not in model.__dict__, "loading looks at nothing"
     assert [str(p) for p in model.saes] == ["L0.z", "L1.mlp", "L1.post", "L2.mlp"] and not read

@@ -32,7 +32,7 @@ from ..reading.neurons import mlp_point
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
-    from ...model.tracing.record import Recording
+    from ...model.tracing.recording import Recording
 
 #: Directions, one a row, each asked at a position.
 Rows = Float[Tensor, "row width"]

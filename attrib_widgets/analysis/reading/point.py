@@ -19,7 +19,7 @@ from ...model.anatomy.norms import FrozenNorm
 from ...words.components import Component
 
 if TYPE_CHECKING:
-    from ...model.tracing.record import Recording
+    from ...model.tracing.recording import Recording
 
 
 @dataclass(frozen=True)

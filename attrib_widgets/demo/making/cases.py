@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import corpus
-from . import phrasings as say
-from .facts import COUNTRIES, LANDMARK_RELATIONS, LANDMARKS, TWO_HOP_RELATIONS, answer, two_hop_answer
+from .corpus import phrasings as say
+from .corpus.facts import COUNTRIES, LANDMARK_RELATIONS, LANDMARKS, TWO_HOP_RELATIONS, answer, two_hop_answer
 
 
 class Case(NamedTuple):

@@ -11,7 +11,7 @@ from functools import cache
 
 from ...words.text import visible
 from . import corpus
-from .facts import COUNTRIES, LANDMARKS, RELATIONS, answer
+from .corpus.facts import COUNTRIES, LANDMARKS, RELATIONS, answer
 
 #: Contexts are numbered; training streams are seeded with other things than this.
 _SEED = "cards"

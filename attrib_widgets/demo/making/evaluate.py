@@ -16,8 +16,8 @@ from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase
 from .. import path
 from . import cases as ask
 from . import corpus
-from . import phrasings as say
 from .cases import Case
+from .corpus import phrasings as say
 
 Row = dict[str, Any]
 

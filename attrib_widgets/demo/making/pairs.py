@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from .. import path
 from . import cases, corpus
-from . import phrasings as say
-from .facts import COUNTRIES
+from .corpus import phrasings as say
+from .corpus.facts import COUNTRIES
 
 
 class Pair(NamedTuple):

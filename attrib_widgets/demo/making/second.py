@@ -33,7 +33,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from .. import path, weights_sha256
 from . import corpus
-from . import phrasings as say
+from .corpus import phrasings as say
 from .evaluate import load, token_id
 from .train import ROW_LENGTHS, Settings, drawn, loss_of, optimiser_of, save, write_record
 

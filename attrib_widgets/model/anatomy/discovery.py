@@ -13,8 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
-from .anatomy import QKV, AltUp, Anatomy, Beside, Experts, find, missing, text_config, with_changes
+from .anatomy import QKV, AltUp, Anatomy, Beside, Experts, with_changes
 from .families import FAMILIES, LLAMA
+from .lookup import find, missing, text_config
 from .weights import widths
 
 # What the parts are called in transformers. The first name that exists is taken.

@@ -10,7 +10,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
-from .anatomy import LAYOUTS, QKV, Anatomy, below, entry, find, text_config
+from .anatomy import LAYOUTS, QKV, Anatomy
+from .lookup import below, entry, find, text_config
 from .weights import widths
 
 

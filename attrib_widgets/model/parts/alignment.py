@@ -19,7 +19,7 @@ from .projections import normed_input
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 
 class _Scaled(Listener):

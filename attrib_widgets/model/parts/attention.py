@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...words.errors import AttribError, GranularityError
-from ..anatomy.anatomy import below, find
 from ..anatomy.linear import Projection
+from ..anatomy.lookup import below, find
 from ..anatomy.norms import FrozenNorm
 from ..anatomy.rounding import half_ulp, refuse_above, worst
 from ..identity.steady import during
@@ -43,7 +43,7 @@ from .scores import eager, looks
 if TYPE_CHECKING:
     from ..model import Model
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 # Allowed miss of pattern @ v against the recorded z, relative to what the pattern takes from the values' magnitudes.
 LIMITS = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}

@@ -1,4 +1,4 @@
-"""Sums that must close: what a layer writes, and what its heads do, against what was recorded."""
+"""Sums that must close: what a layer writes, what its heads do and what is printed, against what was recorded."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..anatomy.rounding import half_ulp
+from ..anatomy.rounding import accumulation, half_ulp
 
 if TYPE_CHECKING:
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 
 def stream_error(
@@ -80,3 +80,26 @@ def head_error(
     """
     z, out = record.z[layer][positions], record.attn_out[layer][positions]
     return model.out(layer).missed(z, out)
+
+
+def readout_error(model: Network, record: Recording) -> tuple[Tensor, Tensor]:
+    """(logits before the soft cap - float32 product with the model's normalised stream, bound), kept positions."""
+    x = record.streams[-1][record.kept]
+    with model.quiet():
+        y = model.call(model.module(model.anatomy.final_norm), x).float()
+    unembed, scale = model.unembedding, model.logit_scale
+    unembed.show(record.streams[-1])
+    bias = unembed.bias
+    total = (unembed.product(y).double() + (0 if bias is None else bias.double())) * scale
+    spread = unembed.sizes(y).double() * abs(scale)
+    out = record.precap.double()
+    rounded = half_ulp(torch.maximum(out.abs(), spread), record.precap.dtype)
+    bound = (2 if scale == 1 else 3) * rounded + (accumulation(y.shape[-1]) + 8 * unembed.noise) * spread
+    return out - total, bound
+
+
+def cap_error(model: Network, record: Recording) -> tuple[Tensor, Tensor]:
+    """(printed - soft cap of the unembedding's output, bound), kept positions."""
+    pre, cap = record.precap.double(), model.softcap
+    expected = pre if cap is None else cap * torch.tanh(pre / cap)
+    return record.logits.double() - expected, 8 * half_ulp(expected, record.logits.dtype)

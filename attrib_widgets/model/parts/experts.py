@@ -11,13 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...words.errors import GranularityError
-from ..anatomy.anatomy import Experts, find
+from ..anatomy.anatomy import Experts
+from ..anatomy.lookup import find
 from ..anatomy.rounding import accumulation, half_ulp
 from ..anatomy.weights import device_of
 
 if TYPE_CHECKING:
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 
 @dataclass(frozen=True)

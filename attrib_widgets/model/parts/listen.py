@@ -26,7 +26,7 @@ from ..anatomy.weights import device_of
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 #: Stand in what an attention module was given for the stream itself, which the recording has already, and for what the
 #: module reads, given to it once more under another name.

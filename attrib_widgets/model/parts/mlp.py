@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import GranularityError
-from ..anatomy.anatomy import find, path_of
 from ..anatomy.linear import Projection
+from ..anatomy.lookup import find, path_of
 from ..anatomy.norms import FrozenNorm, no_norm
 from ..anatomy.rounding import refuse_above
 from ..anatomy.weights import widths

@@ -17,7 +17,7 @@ from ..tracing.record import record_neurons
 if TYPE_CHECKING:
     from ..model import Model
     from ..run import Run
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 #: Largest difference of an MLP called anew from what was recorded, relative to its size; sums in another order.
 SAME = 1e-5

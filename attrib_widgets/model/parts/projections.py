@@ -10,14 +10,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, GranularityError
-from ..anatomy.anatomy import QKV, below, find
+from ..anatomy.anatomy import QKV
 from ..anatomy.linear import Projection
+from ..anatomy.lookup import below, find
 from ..anatomy.norms import FrozenNorm, no_norm
 from ..identity.steady import during
 
 if TYPE_CHECKING:
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 
 @dataclass

@@ -14,7 +14,7 @@ from .projections import qkv_of, setting
 
 if TYPE_CHECKING:
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 
 def _mask(

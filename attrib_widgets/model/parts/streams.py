@@ -23,7 +23,7 @@ from ..anatomy.rounding import half_ulp
 
 if TYPE_CHECKING:
     from ..network import Network
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 _ALL = slice(None)
 #: What can be asked instead of what is understood of one stream alone.

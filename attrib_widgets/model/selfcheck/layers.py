@@ -20,7 +20,7 @@ from .levels import Exact, Level, whole
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..tracing.record import Recording
+    from ..tracing.recording import Recording
 
 #: What parts of the wrong kind or shape lead to: then the split is not exact, and that is all.
 MISFITS = (AttribError, RuntimeError, AttributeError, TypeError, ValueError, IndexError, KeyError, AssertionError)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...words.components import BESIDES
 from ...words.errors import AttribError
-from ..anatomy.anatomy import below, find
+from ..anatomy.lookup import below, find
 from ..identity.belonging import refuse_moved
 from . import ports as port
 from .ports import PRE, ending, ports

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .ports import Port, table
-from .record import READ_ALWAYS
+from .recording import READ_ALWAYS
 
 if TYPE_CHECKING:
     from ..model import Model

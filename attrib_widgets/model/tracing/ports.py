@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, AttribError, ComponentError
-from ..anatomy.anatomy import AltUp, Anatomy, Mixer, below, find, path_of
+from ..anatomy.anatomy import AltUp, Anatomy, Mixer
+from ..anatomy.lookup import below, find, path_of
 from ..parts.streams import one_stream
 
 if TYPE_CHECKING:

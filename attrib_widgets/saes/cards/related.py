@@ -17,7 +17,7 @@ from ..sae import SAE
 
 if TYPE_CHECKING:
     from ...model.model import Model
-    from ...model.tracing.record import Recording
+    from ...model.tracing.recording import Recording
     from .kept import Cards
 
 #: How many related features are named.

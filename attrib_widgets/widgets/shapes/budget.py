@@ -21,13 +21,13 @@ from ...result import strongest
 from ...words.errors import AttribError, ComponentError
 from ..transport import wire
 from ..transport.wire import Stored
-from . import contract, experiments, explorer, results
+from . import contract, experiments, explorer, heads, opened, results
 
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...model.running.worker import Job
     from ...words.components import Component
-    from ..question import Explanation
+    from ..questions.question import Explanation
 
 #: Bytes of one state: an offline page holds it in base64 beside the bundle, 2 MB in all.
 BUDGET = 1_400_000
@@ -107,16 +107,16 @@ def _first_screen(e: Explanation, job: Job | None) -> Further:
             recorded.check_fresh()  # before parts that cannot be had are left out with their reasons: this is none
         table = head_table(a, patterns=_drawable(a) and e.patterns is None)
     if table is not None:
-        filler.header["why_key"] = explorer.why_key(table)
+        filler.header["why_key"] = heads.why_key(table)
         if any(level.sources for level in a.model.check.levels):
-            filler.many("heads", lambda: explorer.head_arrays(a, table))
-            filler.add("carried", lambda: wire.inside(results.carried(a, table)))
+            filler.many("heads", lambda: heads.head_arrays(a, table))
+            filler.add("carried", lambda: wire.inside(opened.carried(a, table)))
     other = e.corrupted
     if other is not None and "effects" in draw[0].get("coming", []):
         filler.add("effects", lambda: experiments.effects(a, other.run))
     if table is not None and _drawable(a):
         if e.patterns is None:
-            e.patterns = results.patterns(explorer.drawn(table.patterns), filler.left)
+            e.patterns = heads.patterns(heads.drawn(table.patterns), filler.left)
         filler.add("patterns", lambda: e.patterns)
     return filler.header, filler.arrays
 
@@ -180,7 +180,7 @@ class Rest:
             for row in rows if model.saes else rows[:1]:
                 yield partial(filler.text, "features", partial(_features, a, header["absent"], row))
         if complete and model.saes:
-            yield lambda: filler.text("concepts", lambda: cast("dict[str, object]", results.concepts(a.concepts())))
+            yield lambda: filler.text("concepts", lambda: cast("dict[str, object]", opened.concepts(a.concepts())))
         if complete and header.get("features"):
             yield lambda: filler.text("cards", lambda: _cards(a, header.get("concepts")))
         inside = isinstance(a.reading, Inside)  # its rows are not those that heads read: each is asked for by itself
@@ -188,20 +188,18 @@ class Rest:
             count, whys = a.reading.point.attentions, list[WhyTable]()
             for layer in range(count):
                 yield partial(filler.gather, "why", whys, partial(why_table, a, why_key, [layer]))
-            yield lambda: filler.many(
-                "why", lambda: explorer.why_arrays(a, joined(whys)) if len(whys) == count else None
-            )
+            yield lambda: filler.many("why", lambda: heads.why_arrays(a, joined(whys)) if len(whys) == count else None)
             throughs = list[ThroughTable]()
-            if explorer.through_bytes(a) <= filler.left:
+            if heads.through_bytes(a) <= filler.left:
                 for layer in range(count):
                     yield partial(filler.gather, "through", throughs, partial(through_table, a, [layer]))
             yield lambda: filler.add(
-                "through", lambda: explorer.through(a, joined(throughs)) if len(throughs) == count else None
+                "through", lambda: heads.through(a, joined(throughs)) if len(throughs) == count else None
             )
             if complete:
                 yield lambda: filler.text("trace", lambda: _traces(a))
         if complete:
-            yield lambda: filler.add("totals", lambda: wire.inside(results.totals(a.token_totals())))
+            yield lambda: filler.add("totals", lambda: wire.inside(opened.totals(a.token_totals())))
             yield lambda: filler.text("worked", lambda: _worked(a))
 
 
@@ -287,7 +285,7 @@ def _features(a: Attribution, absent: dict[str, str], row: Component) -> dict[st
             'Give it one of your own: model.saes["L2.mlp"] = aw.read_sae(folder).',
         )
     try:
-        return {str(row): results.features(a.features(row))}
+        return {str(row): opened.features(a.features(row))}
     except AttribError as reason:
         absent[f"features {row}"] = str(reason)
         return {}
@@ -299,16 +297,16 @@ def _cards(a: Attribution, concepts: contract.Concepts | None) -> dict[str, cont
         row = concept.get("parts", [("", 0.0)])[0][0]
         if row in a.labels and len(found) < CONCEPT_CARDS:
             number = int(concept["id"].rpartition("/")[2])
-            found[f"{row}/{number}"] = results.card(a.features(row).card(number))
+            found[f"{row}/{number}"] = opened.card(a.features(row).card(number))
     for c in _leading(a, LEADING):
         try:
-            opened = a.features(c)
+            split = a.features(c)
         except AttribError:  # said beside its features
             continue
-        leading = opened.values[:-2].abs().argsort(descending=True, stable=True)  # neither the bias nor the error
-        for number in [opened.numbers[i] for i in leading[:CARDS].tolist()]:
+        leading = split.values[:-2].abs().argsort(descending=True, stable=True)  # neither the bias nor the error
+        for number in [split.numbers[i] for i in leading[:CARDS].tolist()]:
             if f"{c}/{number}" not in found:
-                found[f"{c}/{number}"] = results.card(opened.card(number))
+                found[f"{c}/{number}"] = opened.card(split.card(number))
     return found
 
 
@@ -320,4 +318,4 @@ def _worked(a: Attribution) -> dict[str, contract.TableHeader]:
 
 
 def _traces(a: Attribution) -> dict[str, contract.Trace]:
-    return {mlps: results.trace(a.trace(depth=None, mlps=mlps)) for mlps in TRACED}
+    return {mlps: opened.trace(a.trace(depth=None, mlps=mlps)) for mlps in TRACED}

@@ -16,7 +16,7 @@ from ...model.identity.steady import steady
 from ...result import tabled
 from ...words.errors import AttribError
 from ..transport import wire
-from . import contract, results
+from . import contract, opened, results
 
 if TYPE_CHECKING:
     from ...analysis.graph.between import Between
@@ -110,7 +110,7 @@ def _store(g: Graph, header: contract.GraphHeader) -> None:
     for name in [*dict.fromkeys(node["name"] for node in ranked)][:CARDS]:
         if left > 0 and card_name(name) not in cards:
             try:
-                card = results.card(g.card(name))
+                card = opened.card(g.card(name))
             except AttribError:  # texts that belong to other cards, say: it is told where a kernel is asked
                 continue
             left -= len(wire.said(card))
@@ -129,10 +129,10 @@ def _opened_edges(g: Graph) -> Iterator[tuple[str, contract.OpenedEdge]]:
     for row, sources in by_row.items():
         into = g.target_of(row).name if row else ""
         try:
-            opened = g.betweens([g.node(source).name for source in sources], into or None)
+            split = g.betweens([g.node(source).name for source in sources], into or None)
         except AttribError:  # it is said where it is asked
             continue
-        for one in opened:
+        for one in split:
             made = edge(one)
             with suppress(AttribError):  # scores of this layer are not exact: told where a kernel is asked
                 made["looked"] = {head: looked(g, one.source, into, head) for head in made["heads"][:1]}

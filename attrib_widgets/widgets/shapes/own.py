@@ -9,7 +9,8 @@ import numpy as np
 from ...words.errors import AttribError
 from ..transport import wire
 from . import contract
-from .results import LARGEST, patterns, triangular
+from .heads import patterns, triangular
+from .results import LARGEST
 
 if TYPE_CHECKING:
     from ...analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...model.model import Model
     from ...model.run import Run
-    from ..passage import Passage
+    from ..questions.passage import Passage
 
 
 def source(model: Model) -> str:

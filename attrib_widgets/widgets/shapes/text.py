@@ -13,7 +13,7 @@ from . import contract, python, results
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...analysis.attribution.phrases import PhraseAttribution
-    from ..passage import Passage
+    from ..questions.passage import Passage
     from .explorer import Parts
 
 #: Most tokens of a prompt whose odds travel with what follows it.

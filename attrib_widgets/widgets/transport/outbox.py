@@ -8,7 +8,8 @@ next, and the handler of that message, whose own words do arrive, sends the rest
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,3 +78,21 @@ class Outbox:
         an answer speaks of them; then messages, oldest first."""
         with self._lock:
             return sorted(self._kept.items(), key=lambda kept: kept[1].message is not None)
+
+
+_thread = threading.local()
+
+
+@contextmanager
+def handling() -> Iterator[None]:
+    """A message from the page is being handled on this thread: what is sent meanwhile arrives."""
+    before, _thread.handling = arrives(), True
+    try:
+        yield
+    finally:
+        _thread.handling = before
+
+
+def arrives() -> bool:
+    """Whether what this thread sends arrives in every host: while a cell runs, or a message is handled."""
+    return threading.current_thread() is threading.main_thread() or getattr(_thread, "handling", False)

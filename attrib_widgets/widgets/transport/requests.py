@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...model.running.worker import Job
 from ...words.errors import AttribError
-
-if TYPE_CHECKING:
-    from ...model.running.worker import Job
 
 PROTOCOL = 1
 RELOAD = "Reload the page, then run the cell again."
@@ -76,3 +74,8 @@ def explained(error: BaseException) -> dict[str, Any]:
     answer: dict[str, Any] = {"message": error.message, "hint": error.hint}
     field = getattr(error, "field", None)
     return answer if field is None else {**answer, "field": field}
+
+
+def from_python() -> Job:
+    """A job that only carries progress and cancel, for what is asked from Python."""
+    return Job(lambda job: None)

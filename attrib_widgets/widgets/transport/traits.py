@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, get_args
 
 import traitlets as t
 
+from ...words.errors import AttribError
 from ...words.kinds import Kinds
 from ..shapes import contract
+
+PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
+#: What parts were called before.
+RENAMED: dict[str, contract.Part] = {"compare": "corrupted", "map": "heads"}
 
 
 class Locked:
@@ -41,3 +47,18 @@ def told_kinds(kinds: Kinds) -> list[contract.PartKind]:
     for label, kind in kinds.items():
         found.setdefault(kind.words, {"short": kind.short, "words": kind.words, "parts": []})["parts"].append(label)
     return list(found.values())
+
+
+def hidden_parts(parts: Iterable[str]) -> list[contract.Part]:
+    """The parts to hide, by the names of today.
+
+    Raises:
+        AttribError: there is no such part.
+    """
+    names: list[contract.Part] = []
+    for given in [parts] if isinstance(parts, str) else parts:
+        name = RENAMED.get(given, given)
+        if name not in PARTS:
+            raise AttribError(f"There is no part called {given!r} to hide.", f"The parts are: {', '.join(PARTS)}.")
+        names.append(name)
+    return names

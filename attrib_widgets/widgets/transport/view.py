@@ -14,11 +14,10 @@ import os
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets as t
@@ -28,20 +27,19 @@ from ...words.errors import AttribError
 from ...words.kinds import Kinds
 from ..shapes import contract
 from . import assets, page, saving, wire
-from .outbox import Outbox
+from .outbox import Outbox, arrives, handling
 from .requests import PROTOCOL, RELOAD, Operation, Reply, Request, RequestError, explained, short
-from .traits import Selected, Source, told_kinds
+from .traits import Selected, Source, hidden_parts, told_kinds
 
 if TYPE_CHECKING:
     from ...model.running.worker import Job, Worker
 
 #: Bytes of a form that an offline page carries.
 LARGEST_SAVED = 60_000
-PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
+
+
 #: Traits that the static picture shows.
 PICTURED = frozenset({"container", "tested", "tests", "options"})
-#: What parts were called before.
-RENAMED: dict[str, contract.Part] = {"compare": "corrupted", "map": "heads"}
 
 
 class View(anywidget.AnyWidget):
@@ -86,7 +84,7 @@ class View(anywidget.AnyWidget):
         """What a worker thread sent and the page has not confirmed."""
         self.from_browser = False
         self._stills: deque[Any] = deque(maxlen=8)
-        options: contract.Options = {"hidden": _parts(hidden), "still": token_hex(4)}
+        options: contract.Options = {"hidden": hidden_parts(hidden), "still": token_hex(4)}
         if said := told_kinds(kinds or getattr(shown, "part_kinds", {})):
             options["kinds"] = said
         super().__init__(
@@ -142,7 +140,7 @@ class View(anywidget.AnyWidget):
     @hidden.setter
     def hidden(self, parts: Iterable[str]) -> None:
         with self.writing:
-            self.options = {**self.options, "hidden": _parts(parts)}
+            self.options = {**self.options, "hidden": hidden_parts(parts)}
 
     def reveal(self) -> None:
         """Uncover every hidden part."""
@@ -251,10 +249,10 @@ class View(anywidget.AnyWidget):
         try:
             request = Request.read(content)
         except RequestError as error:
-            with _handling():
+            with handling():
                 self._answer(content.get("id") if isinstance(content, Mapping) else None, "error", **explained(error))
             return
-        with _handling():
+        with handling():
             self.outbox.got(request.got)
             if request.op == "cancel":
                 self._cancel(request.id)
@@ -353,14 +351,14 @@ class View(anywidget.AnyWidget):
             return
         message = wire.plain({"v": PROTOCOL, "id": id, "kind": kind, **more})
         buffers = None if container is None else [container]
-        self.send(message if _arrives() else self.outbox.keep(message, buffers), buffers=buffers)
+        self.send(message if arrives() else self.outbox.keep(message, buffers), buffers=buffers)
 
     def send_state(self, key: Any = None) -> None:
         """Send traits to the page; those that a worker thread changed are sent again until the page has them."""
         super().send_state(key)
         if self._stills and PICTURED & ({key} if isinstance(key, str) else set(key or ())):
             self._renew_stills()  # here, and not trait by trait: what changes together is drawn once
-        if key is None or _arrives() or self.comm is None:
+        if key is None or arrives() or self.comm is None:
             return
         number = self.outbox.changed([key] if isinstance(key, str) else key)
         self.send({"v": PROTOCOL, "id": None, "kind": "traits", "n": number})
@@ -378,7 +376,7 @@ class View(anywidget.AnyWidget):
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
         ours = ("kind", "container", "screen", "rest", "options", "tested", "tests", "without", "_esm", "_css")
-        with self.writing, _handling():
+        with self.writing, handling():
             self.from_browser = True
             try:
                 super().set_state({name: value for name, value in sync_data.items() if name not in ours})
@@ -396,31 +394,3 @@ class View(anywidget.AnyWidget):
         for _, job in self.jobs():
             job.cancel()
         super().close()
-
-
-_thread = threading.local()
-
-
-@contextmanager
-def _handling() -> Iterator[None]:
-    """A message from the page is being handled on this thread: what is sent meanwhile arrives."""
-    before, _thread.handling = _arrives(), True
-    try:
-        yield
-    finally:
-        _thread.handling = before
-
-
-def _arrives() -> bool:
-    """Whether what this thread sends arrives in every host: while a cell runs, or a message is handled."""
-    return threading.current_thread() is threading.main_thread() or getattr(_thread, "handling", False)
-
-
-def _parts(parts: Iterable[str]) -> list[contract.Part]:
-    names: list[contract.Part] = []
-    for given in [parts] if isinstance(parts, str) else parts:
-        name = RENAMED.get(given, given)
-        if name not in PARTS:
-            raise AttribError(f"There is no part called {given!r} to hide.", f"The parts are: {', '.join(PARTS)}.")
-        names.append(name)
-    return names

@@ -1125,6 +1125,60 @@ export interface Traits {
   groups?: NodeGroup[];
 }
 
+/** A word of the glossary, other words that are printed for it, what it means, and how to read a number of it. */
+export interface Meaning {
+  name: string;
+  also: string[];
+  means: string;
+  read: string;
+}
+
+/** What a person can ask about: parts of the Explorer, tabs of its detail, results standing alone. */
+export type PanelName =
+  | "contributions"
+  | "heads"
+  | "concepts"
+  | "trace"
+  | "detail"
+  | "tokens"
+  | "pattern"
+  | "why"
+  | "neurons"
+  | "experts"
+  | "features"
+  | "feature"
+  | "writes"
+  | "lens"
+  | "attention"
+  | "bars"
+  | "comparison"
+  | "effects"
+  | "graph"
+  | "grid"
+  | "patching"
+  | "phrase"
+  | "survey"
+  | "table"
+  | "values"
+  | "verdicts"
+  | "words";
+
+/** A panel: what it shows, how to read it, what it cannot show, what to look at next. */
+export interface PanelHelp {
+  shows: string;
+  /** {part}, {value}, {total} stand for what is on the screen */
+  read: string;
+  cannot: string;
+  next: string;
+}
+
+/** The glossary, and what every panel is. */
+export interface Meanings {
+  terms: Meaning[];
+  /** of pages saved by 0.1 without it */
+  panels?: Record<PanelName, PanelHelp>;
+}
+
 /** What a view may be asked, beside `cancel` and `poll`. */
 export type Op =
   | "hello"
@@ -1285,60 +1339,6 @@ export interface SaveArgs {
 export interface Saved {
   name: string;
   text: string;
-}
-
-/** A word of the glossary, other words that are printed for it, what it means, and how to read a number of it. */
-export interface Meaning {
-  name: string;
-  also: string[];
-  means: string;
-  read: string;
-}
-
-/** What a person can ask about: parts of the Explorer, tabs of its detail, results standing alone. */
-export type PanelName =
-  | "contributions"
-  | "heads"
-  | "concepts"
-  | "trace"
-  | "detail"
-  | "tokens"
-  | "pattern"
-  | "why"
-  | "neurons"
-  | "experts"
-  | "features"
-  | "feature"
-  | "writes"
-  | "lens"
-  | "attention"
-  | "bars"
-  | "comparison"
-  | "effects"
-  | "graph"
-  | "grid"
-  | "patching"
-  | "phrase"
-  | "survey"
-  | "table"
-  | "values"
-  | "verdicts"
-  | "words";
-
-/** A panel: what it shows, how to read it, what it cannot show, what to look at next. */
-export interface PanelHelp {
-  shows: string;
-  /** {part}, {value}, {total} stand for what is on the screen */
-  read: string;
-  cannot: string;
-  next: string;
-}
-
-/** The glossary, and what every panel is. */
-export interface Meanings {
-  terms: Meaning[];
-  /** of pages saved by 0.1 without it */
-  panels?: Record<PanelName, PanelHelp>;
 }
 
 /** Components by name, which are taken out together. */

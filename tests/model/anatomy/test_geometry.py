@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model.anatomy.anatomy import entry
 from attrib_widgets.model.anatomy.geometry import Geometry, LayerHeads
+from attrib_widgets.model.anatomy.lookup import entry
 from attrib_widgets.model.parts.attention import attend, scored
 from fixtures import families
 from fixtures.screens import filled

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model import network
+from attrib_widgets.model.identity import studied
 from attrib_widgets.model.identity.steady import once, steady
 from fixtures import families
 
@@ -18,14 +18,14 @@ def run():
 
 def looks(monkeypatch, run):
     """How often the whole model was looked at."""
-    seen, real = [], network.stamp_of
+    seen, real = [], studied.stamp_of
 
     def counted(module):
         if module is run.model.hf:
             seen.append(module)
         return real(module)
 
-    monkeypatch.setattr(network, "stamp_of", counted)
+    monkeypatch.setattr(studied, "stamp_of", counted)
     return seen
 
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model.anatomy.anatomy import LAYOUTS, Anatomy, find
+from attrib_widgets.model.anatomy.anatomy import LAYOUTS, Anatomy
+from attrib_widgets.model.anatomy.lookup import find
 from fixtures import families
 
 NAMES = families.FAMILIES + families.VARIANTS

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model.anatomy.anatomy import Anatomy, find
+from attrib_widgets.model.anatomy.anatomy import Anatomy
+from attrib_widgets.model.anatomy.lookup import find
 from attrib_widgets.model.tracing.edits import Edit, flattened
 from attrib_widgets.model.tracing.gradient import differentiate
 from attrib_widgets.model.tracing.hooks import collect, replaced

@@ -84,12 +84,8 @@ from .requests import (
     Containers,
     Field,
     Form,
-    Meaning,
-    Meanings,
     Message,
     Op,
-    PanelHelp,
-    PanelName,
     RevealArgs,
     Said,
     SaveArgs,
@@ -141,6 +137,7 @@ from .views import (
     Under,
     Views,
 )
+from .words import Meaning, Meanings, PanelHelp, PanelName
 
 __all__ = [
     "Ablated",

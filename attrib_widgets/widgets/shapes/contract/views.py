@@ -32,7 +32,8 @@ from .surveys import SurveyHeader
 if TYPE_CHECKING:
     from typing import NotRequired
 
-    from .requests import Meanings, Saved
+    from .requests import Saved
+    from .words import Meanings
 
 #: Names the root component of a view.
 Kind = Literal[
