@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(N
                     f"The router of layer {layer} does not return scores, weights and indices.",
                     "Experts can be told apart with transformers 5.15 or newer.",
                 )
-            _, weights, indices = chosen
+            first, weights, last = chosen  # scores and indices change places between releases
+            indices = first if last.is_floating_point() else last
             picked = [(indices[:, i : i + 1], weights[:, i : i + 1]) for i in range(indices.shape[1])]
             slots = [experts(x, index, weight).reshape(len(x), -1) for index, weight in picked]
             shared = _shared(model, where, layer, x)
@@ -101,7 +103,8 @@ def _routed(model: Network, where: Experts, layer: int, router: Any, x: Tensor) 
         choose = getattr(find(model.layer(layer), model.anatomy.mlp), "route_tokens_to_experts", None)
         if not isinstance(found, Tensor) or choose is None:
             return found
-        weights, indices = sorted(choose(found), key=lambda t: not t.is_floating_point())
+        given = (found,) if len(inspect.signature(choose).parameters) == 1 else (x, found)
+        weights, indices = sorted(choose(*given), key=lambda t: not t.is_floating_point())
         return found, weights, indices
     bias = operator.attrgetter(where.bias)(model.layer(layer))
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-import transformers
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.attribution.attribution import attribute_resolved
@@ -27,25 +26,10 @@ def printed(name, dtype, ids):
         return families.build(name, dtype)(torch.tensor([ids]), use_cache=False).logits[0]
 
 
-@pytest.fixture
-def causal_model(family_model):
-    """The model of a family; one that looks ahead (Doge by fused attention, in transformers 5.15) refuses phrases."""
-
-    def make(name, dtype=torch.float32):
-        model = family_model(name, dtype)
-        if not model.check.causal:
-            with pytest.raises(aw.AttribError, match="looks ahead: later tokens change what stands before them"):
-                aw.attribute(families.PROMPT, aw.phrase(CONTINUATION, unit="logits"), model=model)
-            pytest.skip(f"{name} looks ahead in transformers {transformers.__version__}")
-        return model
-
-    return make
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ALL)
-def test_a_phrase_adds_up_to_what_transformers_prints(causal_model, name, dtype):
-    model = causal_model(name, families.DTYPES[dtype])
+def test_a_phrase_adds_up_to_what_transformers_prints(family_model, name, dtype):
+    model = family_model(name, families.DTYPES[dtype])
     run = model.run(families.PROMPT)
     phrase = aw.attribute(run, aw.phrase(CONTINUATION, unit=unit_of(name)))
     ids = families.tokenizer(name)(CONTINUATION, add_special_tokens=False).input_ids
@@ -66,9 +50,9 @@ def test_a_phrase_adds_up_to_what_transformers_prints(causal_model, name, dtype)
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ALL)
-def test_every_token_is_the_attribution_of_its_position(causal_model, name, dtype):
+def test_every_token_is_the_attribution_of_its_position(family_model, name, dtype):
     """All tokens in one pass against one at a time."""
-    model = causal_model(name, families.DTYPES[dtype])
+    model = family_model(name, families.DTYPES[dtype])
     phrase = aw.attribute(families.PROMPT, aw.phrase(CONTINUATION, unit=unit_of(name)), model=model)
     for i, a in enumerate(phrase):
         position = phrase.start - 1 + i

@@ -35,8 +35,6 @@ def test_patterns_of_transformers(family_model, name, text, attn):
     run = model.run(text)
     if name == "falcon_alibi" and attn == "sdpa":
         pytest.skip("transformers adds Falcon's position penalty twice in eager mode: its patterns are no reference")
-    if attn == "sdpa" and not model.check.causal:
-        pytest.skip(f"{name} looks ahead by fused attention in this release: eager patterns are no reference")
     expected = eager_patterns(name, text)
     att = aw.attention(run)
     n = run.n_positions

@@ -251,7 +251,7 @@ def test_a_prompt_is_left_open(form):
     full = list(tokenizer(text).input_ids)
     assert full[-1] == end and run.ids == full[:-1], "all but what closes it"
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # said once a model
+        warnings.simplefilter("error", UserWarning)  # said once a model
         assert model.run_many([text, [3, 4]])[0].ids == run.ids
         assert model.generate(text, 2).ids[: run.n_positions] == run.ids
         patched = aw.patch(model, text, text.replace("France", "Italy"), 9, sites="stream", positions=[-1])
