@@ -124,7 +124,7 @@ def test_nothing_moves_by_itself(notebook: Notebook, width: int) -> None:
         )
         click("help", screen.root.locator('[data-help="neurons"]'), screen.part("help"))
         click("the trace", screen.root.locator('[data-order="trace"]'), screen.part("flow"))
-        click("heads", screen.root.locator('[data-order="heads"]'), screen.part("heads"))
+        click("heads", screen.root.locator('[data-order="heads"]'), screen.part("heads").locator(".aw-legend:visible"))
         assert not watching.found, "\n".join(watching.found)
     finally:
         notebook.cell(BACK)

@@ -64,7 +64,8 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
 }
 
 interface KeyProps {
-  /** the value of the darkest colour */
+  /** whether there are pictures or will be, and the value of their darkest colour: 0 until then, its place held */
+  heads: boolean;
   most: number;
   form: HeadsForm;
   /** a round number, and how long its bar is */
@@ -75,19 +76,20 @@ interface KeyProps {
 }
 
 /** The legend. */
-export function Key({ most, form, tick, long, unit, effects }: KeyProps) {
+export function Key({ heads, most, form, tick, long, unit, effects }: KeyProps) {
   return (
     <p class="aw-quiet aw-small aw-take">
-      {most > 0 &&
-        (form.weighting === "attention" ? (
-          <span class="aw-legend">
-            0 <i /> {percent(most)}
-          </span>
-        ) : (
-          <span>
-            colours to ±{form.weighting === "effect" ? `${share(most)} of the gap` : plain(most)}
-          </span>
-        ))}{" "}
+      {heads && (
+        <span class={form.weighting === "attention" ? "aw-legend" : ""} style={{ visibility: most > 0 ? "visible" : "hidden" }}>
+          {form.weighting === "attention" ? (
+            <>
+              0 <i /> <b>{percent(most || 1)}</b>
+            </>
+          ) : (
+            `colours to ±${form.weighting === "effect" ? `${share(most)} of the gap` : plain(most)}`
+          )}
+        </span>
+      )}{" "}
       {tick > 0 && (
         <span>
           {unit}: <i class="aw-length" style={{ width: `${long}px` }} /> {plain(tick, digitsOfStep(tick))}

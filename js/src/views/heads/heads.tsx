@@ -172,6 +172,7 @@ export function Heads() {
     );
   }
   const known = cells.some((s) => s.effect);
+  const coming = small?.state === "loading" || small?.state === "ready"; // they are painted a frame after they are there
   const tick = ticks(0, place.cell / 2 / (scale || 1), 2).at(-1) as number;
   return (
     <div data-part="heads">
@@ -185,7 +186,7 @@ export function Heads() {
         </button>
       )}
       {grid.binned && <p class="aw-quiet aw-small">Cells hold several, added: click to see each.</p>}
-      <Key most={grid.heads.length && most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={known} />
+      <Key heads={grid.heads.length > 0 && (most > 0 || coming)} most={most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={known} />
       <Sums reading={reading} />
       <Sum />
       <Legend />
