@@ -233,7 +233,7 @@ class Network(Studied):
         bias = bias_of(module)
         if weight is not None:
             own = None if bias is None else bias.to(home).float()
-            return Projection(name, module, d_in, home, weight, own, call, long=self._lengths(path, layer, weight))
+            return Projection(name, module, d_in, home, weight, own, call, measured=self._lengths(path, layer, weight))
         zero = call(torch.zeros(1, d_in, device=home))[0].float()
         own = zero if bias is not None or bool(zero.any()) else None
         block = max((heads.d_head for heads in self.geometry.layers), default=0) or 64

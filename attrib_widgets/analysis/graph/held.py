@@ -118,7 +118,7 @@ class HeldMLP:
         product = acts @ self._w_out
         missed_by_neurons(run, layer, range(run.n_positions), made.activations.float(), product)
         x = mlp_point(model, layer).stream(rec)
-        #: What is given whatever it reads. An activation of exactly 0 before the gate leaves nothing to hold.
+        # What is given whatever it reads. An activation of exactly 0 before the gate leaves nothing to hold.
         fixed = acts * (before == 0)
         fixed = fixed if linear.bias is None else fixed + self._gate * linear.bias.double()
         self._constant = fixed @ self._w_out

@@ -50,8 +50,8 @@ class Projection:
 
     ``weight`` is the tensor itself, in the model's dtype where it lives; None where the module is read through itself:
     ``call`` then maps rows [n, d_in] to its outputs [n, d_out] in ``dtype``, ``block`` at a time, and ``zero`` is what
-    it gives for zero. ``index`` picks outputs and puts them in order. ``long`` is where the
-    lengths of a weight's columns are remembered, if anywhere.
+    it gives for zero. ``index`` picks outputs and puts them in order. ``measured`` gives the lengths of a weight's
+    columns, where they are remembered.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Projection:
     dtype: torch.dtype = torch.float32
     block: int = 64
     index: Any = None
-    long: Callable[[], Float[Tensor, "d_out"]] | None = None
+    measured: Callable[[], Float[Tensor, "d_out"]] | None = None
     shown: Shown = field(default_factory=Shown)
 
     @property
@@ -83,8 +83,9 @@ class Projection:
         weight = None if self.weight is None else self.weight.to(self.home)[:, index]
         bias = None if self.bias is None else self.bias[index]
         if self.weight is not None or self.zero is None:
-            kept = self.long
-            return replace(self, weight=weight, bias=bias, long=None if kept is None else lambda: kept()[index])
+            known = self.measured
+            some = None if known is None else lambda: known()[index]
+            return replace(self, weight=weight, bias=bias, measured=some)
         every = torch.arange(len(self.zero), device=self.home)
         return replace(self, bias=bias, index=(every if self.index is None else every[self.index])[index])
 
@@ -187,7 +188,7 @@ class Projection:
     def lengths(self) -> Float[Tensor, "d_out"]:
         """Length of every column of W."""
         if self.weight is not None:
-            return column_lengths(self.weight).to(self.home) if self.long is None else self.long()
+            return column_lengths(self.weight).to(self.home) if self.measured is None else self.measured()
         if self.shown.lengths is None:
             total = sum(rows.square().sum(0) for _, rows in replace(self, index=None).parts())
             assert isinstance(total, Tensor)
