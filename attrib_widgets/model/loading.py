@@ -127,18 +127,22 @@ def check_rotation(config: Any, release: str = "") -> None:
     said, release = getattr(config, "rope_parameters", None), release or __version__
     if not isinstance(said, Mapping) or int(release.partition(".")[0]) >= 5:
         return
-    by_kind = said if any(isinstance(one, Mapping) for one in said.values()) else {"": said}
+    by_kind = {kind: one for kind, one in said.items() if isinstance(one, Mapping)} or {"": said}
     for kind, one in by_kind.items():
-        local = kind == "sliding_attention" and hasattr(config, "rope_local_base_freq")
+        local = kind == "sliding_attention"  # whose layers 4.57 never scales, and some with a base of their own
         scaling = {} if local else dict(getattr(config, "rope_scaling", None) or {})
         made = {"rope_type": scaling.pop("type", "default")} | scaling
-        made["rope_theta"] = getattr(config, "rope_local_base_freq" if local else "rope_theta", 10000.0)
+        theta = getattr(config, "rope_theta", 10000.0)
+        made["rope_theta"] = getattr(config, "rope_local_base_freq", theta) if local else theta
         made["partial_rotary_factor"] = getattr(config, "partial_rotary_factor", 1.0)
         for entry, value in one.items():
-            if value is not None and made.get(entry) != value:
+            if entry == "type":  # an older name of rope_type, which stands beside it
+                continue
+            made.setdefault(entry, getattr(config, entry, None))  # some scalings are told above it
+            if value is not None and made[entry] != value:
                 raise AttribError(
                     f"transformers {release} does not read rope_parameters, in which this model's rotation was saved: "
-                    f"{entry} is {value!r} there, and the model was made with {made.get(entry)!r}.",
+                    f"{entry} is {value!r} there, and the model was made with {made[entry]!r}.",
                     "Load it with transformers 5, or write rope_theta, rope_scaling and the like into its config.json.",
                 )
 

@@ -287,9 +287,12 @@ class Network(Studied):
     def _lengths(self, path: str | None, layer: int | None, weight: Tensor) -> Callable[[], Float[Tensor, "d_out"]]:
         key = "lengths", path, layer
 
+        def found() -> Tensor:
+            return column_lengths(weight).to(self.home)
+
         def known() -> Tensor:
-            found: Tensor = self._kept(key, mark_of(weight), lambda: column_lengths(weight).to(self.home))
-            return found
+            often = path in (self.anatomy.attn_out, self.anatomy.unembed)  # of every draw
+            return self._kept(key, mark_of(weight), found) if often else found()
 
         return lambda: during(self, key, known)
 

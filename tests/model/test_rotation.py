@@ -48,6 +48,16 @@ def test_a_rotation_that_is_not_read_is_refused(config, said):
         as_read({"rope_type": "default", "rope_theta": 10000.0, "factor": None}),
         as_read({**SCALED, "rope_theta": 5e5}, 5e5, {"type": "llama3", **SCALED}),
         as_read(GEMMA, 1e6, rope_local_base_freq=10000.0),
+        # The remedy followed: the old entries beside the new one, which keeps the older name of the kind of scaling.
+        as_read({"type": "linear", "rope_type": "linear", "factor": 4.0}, scaling={"type": "linear", "factor": 4.0}),
+        # LongRoPE's first length stands above it, and layers with a window are not scaled.
+        as_read(
+            {"rope_type": "longrope", "original_max_position_embeddings": 4096},
+            scaling={"type": "longrope"},
+            original_max_position_embeddings=4096,
+        ),
+        as_read({"full_attention": SCALED, "sliding_attention": {"rope_type": "default"}}, scaling=SCALED),
+        as_read({"full_attention": SCALED, "sliding_attention": None}, scaling=SCALED),
         SimpleNamespace(rope_theta=5e5),
         None,
     ],

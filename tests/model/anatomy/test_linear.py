@@ -6,13 +6,15 @@ import copy
 
 import pytest
 import torch
+import transformers
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+import attrib_widgets as aw
 from attrib_widgets.model.anatomy.linear import Projection
 from attrib_widgets.model.anatomy.linearity import linearity
 from attrib_widgets.model.anatomy.weights import exact_weight, shown_weight, widths
-from fixtures import packed
+from fixtures import families, packed
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
@@ -117,3 +119,14 @@ def test_what_a_plain_weight_is():
     assert exact_weight(stored) is None and widths(stored) == (6, 4)
     stored.weight = nn.Parameter(torch.zeros(12, 1))  # whole rows of bytes, stored as numbers of another kind
     assert exact_weight(stored) is None and widths(stored) == (6, 4)
+
+
+def test_lengths_are_those_of_the_weight_as_it_is_now():
+    """Also where a few numbers of a large weight were changed in a way that nothing tells of."""
+    size = transformers.GPT2Config(vocab_size=families.vocab_size(), n_embd=256, n_layer=1, n_head=4, n_positions=16)
+    hf = transformers.GPT2LMHeadModel(size).eval()
+    model = aw.load(hf, tokenizer=families.byte_tokenizer())
+    weight = hf.transformer.h[0].mlp.c_proj.weight
+    assert torch.allclose(model.down(0).lengths(), weight.norm(dim=0))
+    weight.data[5, 3] += 1e4
+    assert torch.allclose(model.down(0).lengths(), weight.norm(dim=0))
